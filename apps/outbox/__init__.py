@@ -1,0 +1,1 @@
+"""The durable half: notifications are captured, numbered, claimed, settled and read back."""

@@ -1,0 +1,120 @@
+"""The outbox in the admin: to read, to search, to replay."""
+
+import json
+from typing import Any
+
+from django.contrib import admin, messages
+from django.contrib.admin.models import CHANGE, LogEntry
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.timesince import timesince
+
+from .exceptions import NotReplayableError
+from .models import NotificationOutbox
+from .replay import replay
+
+MOST_REASONS = 10
+
+
+class StateFilter(admin.SimpleListFilter):
+    title = "state"
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("pending", "pending"), ("published", "published"), ("failed", "failed")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        if self.value() not in ("pending", "published", "failed"):
+            return queryset
+        return getattr(queryset, self.value())()
+
+
+@admin.register(NotificationOutbox)
+class NotificationOutboxAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at run time
+    list_display = ["id", "event", "stream", "offset", "state", "attempts", "age", "error"]
+    list_filter = [StateFilter, "object_type", "event"]
+    search_fields = ["stream", "event", "=event_id", "error_type", "error_message"]
+    search_help_text = "Stream (ticket:7), event (UPDATE_TICKET), event id, or the error's words"
+    ordering = ["-id"]
+    list_per_page = 50
+    show_full_result_count = False
+    actions = ["replay_failed"]
+    fieldsets = [
+        (None, {"fields": ["event", "stream", "offset", "state", "event_id", "readable_payload"]}),
+        ("Object", {"fields": ["object_type", "object_id"]}),
+        (
+            "Life",
+            {
+                "fields": [
+                    "created_at",
+                    "available_at",
+                    "published_at",
+                    "failed_at",
+                    "claims",
+                    "attempts",
+                    "shard",
+                ]
+            },
+        ),
+        ("Error", {"fields": ["error_type", "error_message", "readable_traceback"]}),
+        ("Replay", {"fields": ["replayed_at", "replayed_by", "replayed_as", "replay_of"]}),
+    ]
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_replay_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("outbox.replay_notificationoutbox")
+
+    @admin.display(description="age", ordering="created_at")
+    def age(self, row: NotificationOutbox) -> str:
+        return timesince(row.created_at, depth=1)
+
+    @admin.display(description="error")
+    def error(self, row: NotificationOutbox) -> str:
+        if not row.error_type:
+            return ""
+        message = row.error_message.partition("\n")[0][:80]
+        return f"{row.error_type.rpartition('.')[2]}: {message}"
+
+    @admin.display(description="payload")
+    def readable_payload(self, row: NotificationOutbox) -> SafeString:
+        text = json.dumps(row.payload, indent=2, ensure_ascii=False)
+        return format_html("<pre>{}</pre>", text)
+
+    @admin.display(description="traceback")
+    def readable_traceback(self, row: NotificationOutbox) -> SafeString:
+        return format_html("<pre>{}</pre>", row.error_traceback)
+
+    @admin.display(description="replay of")
+    def replay_of(self, row: NotificationOutbox) -> str:
+        original = NotificationOutbox.objects.filter(replayed_as=row.pk).first()
+        return "" if original is None else f"row {original.pk}"
+
+    @admin.action(description="Replay the selected failed notifications", permissions=["replay"])
+    def replay_failed(self, request: HttpRequest, queryset: QuerySet[NotificationOutbox]) -> None:
+        """Announce the selected rows again, oldest first; say which were refused, and why."""
+        replayed, refused = [], []
+        for row in queryset.order_by("id"):
+            try:
+                replay(row.pk, by=request.user, using=queryset.db)
+            except NotReplayableError as error:
+                refused.append(str(error))
+            else:
+                replayed.append(row)
+        if replayed:
+            LogEntry.objects.log_actions(request.user.pk, replayed, CHANGE, "Replayed.")
+            self.message_user(request, f"Replayed: {len(replayed)}.", messages.SUCCESS)
+        for reason in refused[:MOST_REASONS]:
+            self.message_user(request, reason, messages.WARNING)
+        if len(refused) > MOST_REASONS:
+            rest = len(refused) - MOST_REASONS
+            self.message_user(request, f"Refused besides: {rest}.", messages.WARNING)

@@ -1,0 +1,38 @@
+"""The outbox's settings: the dictionary ``OUTBOX``, read at each use."""
+
+from dataclasses import dataclass, fields
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OutboxSettings:
+    """The values in force, and their defaults."""
+
+    #: Dotted path of what wakes a worker; called with the database's alias after a commit.
+    BELL: str = ""
+    #: Dotted path of the ``json.JSONEncoder`` whose ``default`` makes a payload's values JSON.
+    JSON_ENCODER: str = "django.core.serializers.json.DjangoJSONEncoder"
+    #: Rows numbered, and rows published, in one transaction.
+    BATCH_ROWS: int = 500
+    #: A row whose publishing failed this often is failed.
+    MAX_ATTEMPTS: int = 10
+    #: Delay after the first failed attempt; it doubles with each further one, up to the ceiling.
+    BACKOFF_BASE_SECONDS: float = 1.0
+    BACKOFF_CEILING_SECONDS: float = 300.0
+    #: PostgreSQL ends a worker's transaction that does nothing for this long, and with it its lock.
+    LOCK_IDLE_SECONDS: float = 1.5
+    #: Published rows are kept this long. They are the history from which clients resume.
+    RETENTION_SECONDS: int = 7 * 24 * 3600
+    #: Rows deleted in one transaction by `prune`.
+    PRUNE_ROWS: int = 1000
+
+
+def outbox_settings() -> OutboxSettings:
+    """Return the settings in force. Raises ImproperlyConfigured, naming the key, if one is unknown."""
+    given = getattr(settings, "OUTBOX", {})
+    unknown = sorted(set(given) - {field.name for field in fields(OutboxSettings)})
+    if unknown:
+        raise ImproperlyConfigured(f"OUTBOX has no setting {', '.join(unknown)}.")
+    return OutboxSettings(**given)

@@ -1,0 +1,42 @@
+"""The two locks of a shard. Each lives in a transaction, and so dies with its connection."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from django.db import connections, transaction
+
+from .conf import outbox_settings
+
+#: First halves of the advisory locks' keys; the second half is the shard.
+NUMBERING, PUBLISHING = 0x6E756D62, 0x7075626C
+
+
+@contextmanager
+def numbering_lock(shard: int, *, using: str) -> Iterator[None]:
+    """
+    Hold the right to number a shard, in a transaction of its own; wait for it if need be.
+
+    Its holders are done within milliseconds, or cut off by PostgreSQL. The lock is taken by a
+    statement of its own, so that the snapshot of the next one is younger than the lock.
+    """
+    with transaction.atomic(using=using, durable=True):
+        _take("pg_advisory_xact_lock", NUMBERING, shard, using)
+        yield
+
+
+@contextmanager
+def publishing_lock(shard: int, *, using: str) -> Iterator[bool]:
+    """Hold the right to publish a shard, in a transaction of its own; False if another has it."""
+    with transaction.atomic(using=using, durable=True):
+        yield _take("pg_try_advisory_xact_lock", PUBLISHING, shard, using) is True
+
+
+def _take(function: str, key: int, shard: int, using: str) -> object:
+    idle = f"{outbox_settings().LOCK_IDLE_SECONDS * 1000:.0f}"
+    with connections[using].cursor() as cursor:
+        cursor.execute(
+            "SELECT set_config('idle_in_transaction_session_timeout', %s, true),"
+            f" {function}(%s, %s)",
+            [idle, key, shard],
+        )
+        return cursor.fetchone()[1]

@@ -1,0 +1,79 @@
+"""Payloads: what PostgreSQL can store, Redis can carry and JavaScript can read."""
+
+import math
+from typing import Any
+
+from django.utils.module_loading import import_string
+
+from .conf import outbox_settings
+from .exceptions import PayloadError
+
+SMALLEST_INTEGER, LARGEST_INTEGER = -(2**63), 2**63 - 1
+
+
+def plain(value: Any, field: str) -> Any:
+    """
+    Return ``value`` as plain JSON: None, bool, int, float, str, list and dict.
+
+    Dates, decimals, UUIDs and whatever else ``OUTBOX["JSON_ENCODER"]`` knows become what it makes
+    of them. ``field`` is the path of the value, for the message. Raises PayloadError for a NUL,
+    a lone surrogate, NaN, an infinity, an integer beyond 64 bits, and a value without a JSON form.
+    """
+    if value is None or value is True or value is False:
+        return value
+    if isinstance(value, str):
+        return _text(value, field)
+    if isinstance(value, int):
+        return _integer(value, field)
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise PayloadError(field, f"expected a finite number, got {value}.")
+        return float(value)
+    if isinstance(value, dict):
+        return {_key(key, field): plain(item, f"{field}.{key}") for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item, f"{field}[{index}]") for index, item in enumerate(value)]
+    return plain(_encoded(value, field), field)
+
+
+def storable(value: Any, field: str) -> None:
+    """
+    Raise PayloadError, as `plain` does, if ``value`` is of a JSON type and can't be stored.
+
+    For a model's own values, before SQL sees them. Other types are the field's own affair.
+    """
+    if isinstance(value, (str, int, float, dict, list)):
+        plain(value, field)
+
+
+def _text(value: str, field: str) -> str:
+    if "\x00" in value:
+        raise PayloadError(field, "expected text without NUL characters.")
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise PayloadError(field, "expected valid Unicode, got a lone surrogate.") from None
+    return str(value)
+
+
+def _integer(value: int, field: str) -> int:
+    if not SMALLEST_INTEGER <= value <= LARGEST_INTEGER:
+        raise PayloadError(field, "expected an integer of at most 64 bits.")
+    return int(value)
+
+
+def _key(key: Any, field: str) -> str:
+    if not isinstance(key, str):
+        raise PayloadError(field, f"expected text as key, got {type(key).__name__} {key!r}.")
+    return _text(key, field)
+
+
+def _encoded(value: Any, field: str) -> Any:
+    encoder = import_string(outbox_settings().JSON_ENCODER)
+    try:
+        return encoder().default(value)
+    except TypeError:
+        raise PayloadError(
+            field, f"expected a value with a JSON form, got {type(value).__name__}."
+        ) from None

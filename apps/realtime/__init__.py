@@ -1,0 +1,1 @@
+"""The live half: object types, the channel layer, and the sockets that subscribe."""

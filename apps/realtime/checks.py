@@ -1,0 +1,42 @@
+"""System checks: `manage.py check` speaks first."""
+
+from typing import Any
+
+from channels.layers import get_channel_layer
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Warning, register  # noqa: A004
+from django.core.exceptions import ImproperlyConfigured
+
+from ..outbox.conf import outbox_settings
+from .conf import realtime_settings
+
+IN_MEMORY = "channels.layers.InMemoryChannelLayer"
+
+
+@register()
+def settings_are_sound(**_: Any) -> list[CheckMessage]:
+    """The dictionary ``REALTIME`` has known keys, and agrees with ``OUTBOX``."""
+    try:
+        conf, outbox = realtime_settings(), outbox_settings()
+    except ImproperlyConfigured as error:
+        return [Error(str(error), id="realtime.E001")]
+    if conf.PUBLISH_SECONDS >= outbox.LOCK_IDLE_SECONDS:
+        hint = "A worker that still waits for the channel layer would lose its lock."
+        text = "REALTIME's PUBLISH_SECONDS is not below OUTBOX's LOCK_IDLE_SECONDS."
+        return [Error(text, hint=hint, id="realtime.E002")]
+    return []
+
+
+@register()
+def layer_reaches_other_processes(**_: Any) -> list[CheckMessage]:
+    """There is a channel layer, and it is one that the worker and Daphne share."""
+    backend = settings.CHANNEL_LAYERS.get("default", {}).get("BACKEND")
+    if backend is None or get_channel_layer() is None:
+        return [Error('CHANNEL_LAYERS has no "default".', id="realtime.E003")]
+    if backend == IN_MEMORY and not settings.DEBUG:
+        hint = "Use apps.realtime.layers.NotificationChannelLayer."
+        return [Error("The channel layer ends at the process.", hint=hint, id="realtime.E004")]
+    if not backend.endswith("NotificationChannelLayer"):
+        hint = "Sockets that idle may die, and join only while the layer is there."
+        return [Warning(f"The channel layer is {backend}.", hint=hint, id="realtime.W001")]
+    return []

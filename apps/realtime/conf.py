@@ -1,0 +1,40 @@
+"""The live half's settings: the dictionary ``REALTIME``, read at each use."""
+
+from dataclasses import dataclass, fields
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RealtimeSettings:
+    """The values in force, and their defaults."""
+
+    #: Shuffles the alphabet of the hashids. Changing it changes every public id.
+    HASHID_SALT: str = ""
+    #: No hashid is shorter.
+    HASHID_LENGTH: int = 5
+    #: A frame from a client may have this many bytes; Daphne closes with 1009 above it.
+    COMMAND_BYTES: int = 16_384
+    #: Subscriptions of one socket.
+    SUBSCRIPTIONS: int = 200
+    #: Notifications read from the database at once, when a socket catches up.
+    CATCH_UP_ROWS: int = 100
+    #: A frame longer than this goes over the channel layer as a hint, and is read from the database.
+    FRAME_BYTES: int = 262_144
+    #: The window in which a client that lost its socket comes back, at a random moment.
+    RECONNECT_MIN_MS: int = 500
+    RECONNECT_MAX_MS: int = 20_000
+    #: Threads of one process that serve its sockets' reads.
+    DATABASE_THREADS: int = 4
+    #: Publishing a batch may take this long. Below the outbox's LOCK_IDLE_SECONDS.
+    PUBLISH_SECONDS: float = 1.0
+
+
+def realtime_settings() -> RealtimeSettings:
+    """Return the settings in force. Raises ImproperlyConfigured, naming the key, if one is unknown."""
+    given = getattr(settings, "REALTIME", {})
+    unknown = sorted(set(given) - {field.name for field in fields(RealtimeSettings)})
+    if unknown:
+        raise ImproperlyConfigured(f"REALTIME has no setting {', '.join(unknown)}.")
+    return RealtimeSettings(**given)

@@ -1,0 +1,123 @@
+"""
+The channel layer: Redis pub/sub, as channels-redis has it, with three differences.
+
+Joining is local and never fails: a socket may open and subscribe while Redis is away, and is live
+when it comes back. Queues are bounded, and an overflow is not silent. A batch goes in one write.
+"""
+
+import asyncio
+import uuid
+from collections.abc import Iterable
+from typing import Any
+
+from channels_redis.pubsub import RedisPubSubChannelLayer, RedisPubSubLoopLayer
+from channels_redis.utils import _consistent_hash, _wrap_close, decode_hosts
+
+from .link import Link
+
+#: What a channel gets instead of the messages it missed: read the database.
+BEHIND = {"type": "behind"}
+
+
+class NotificationChannelLayer(RedisPubSubChannelLayer):
+    """Takes the parent's options, and ``capacity``: the messages that may wait for one socket."""
+
+    def _get_layer(self) -> "NotificationLoopLayer":
+        loop = asyncio.get_running_loop()
+        if loop not in self._layers:
+            self._layers[loop] = NotificationLoopLayer(
+                *self._args, **self._kwargs, channel_layer=self
+            )
+            _wrap_close(self, loop)
+        return self._layers[loop]  # type: ignore[no-any-return]
+
+
+class NotificationLoopLayer(RedisPubSubLoopLayer):
+    """The layer in one event loop."""
+
+    def __init__(self, hosts: Any = None, *, capacity: int = 1000, **kwargs: Any) -> None:
+        super().__init__(hosts, **kwargs)
+        self.capacity = capacity
+        self._joined: dict[str, set[str]] = {}
+        self._shards = [Link(host, self._deliver, self._missed) for host in decode_hosts(hosts)]
+
+    async def new_channel(self, prefix: str = "specific.") -> str:
+        """Return the name of a new channel of this process."""
+        channel = f"{self.prefix}{prefix}{uuid.uuid4().hex}"
+        self.channels[channel] = asyncio.Queue(self.capacity)
+        self._joined[channel] = set()
+        self._link(channel).want(channel)
+        return channel
+
+    async def receive(self, channel: str) -> dict[str, Any]:
+        """Return the next message of a channel. Cancelling it ends the channel, its groups included."""
+        try:
+            return await self.channels[channel].get()  # type: ignore[no-any-return]
+        except asyncio.CancelledError:
+            self._forget(channel)
+            raise
+
+    async def group_add(self, group: str, channel: str) -> None:
+        """Join a group. What is published after it returns arrives, or is announced as missed."""
+        name = self._get_group_channel_name(group)
+        self.groups.setdefault(name, set()).add(channel)
+        self._joined[channel].add(name)
+        await self._link(name).join(name)
+
+    async def group_discard(self, group: str, channel: str) -> None:
+        """Leave a group."""
+        self._leave(self._get_group_channel_name(group), channel)
+
+    async def group_send_many(self, messages: Iterable[tuple[str, dict[str, Any]]]) -> None:
+        """Send a batch of (group, message), in order, in one write for each Redis host."""
+        batches: dict[Link, list[tuple[str, bytes]]] = {}
+        for group, message in messages:
+            name = self._get_group_channel_name(group)
+            batch = batches.setdefault(self._link(name), [])
+            batch.append((name, self.channel_layer.serialize(message)))
+        for link, batch in batches.items():
+            await link.publish_many(batch)
+
+    async def flush(self) -> None:
+        """Forget every channel and group, and close the connections."""
+        self._joined = {}
+        await super().flush()
+
+    def _link(self, name: str) -> Link:
+        return self._shards[_consistent_hash(name, len(self._shards))]
+
+    def _forget(self, channel: str) -> None:
+        for name in self._joined.pop(channel, set()):
+            self._leave(name, channel)
+        if self.channels.pop(channel, None) is not None:
+            self._link(channel).unwant(channel)
+
+    def _leave(self, name: str, channel: str) -> None:
+        members = self.groups.get(name, set())
+        members.discard(channel)
+        self._joined.get(channel, set()).discard(name)
+        if name in self.groups and not members:
+            del self.groups[name]
+            self._link(name).unwant(name)
+
+    def _deliver(self, name: str, data: bytes) -> None:
+        """Called for each message that arrives: decoded once, queued for everyone it is for."""
+        message = self.channel_layer.deserialize(data)
+        for channel in self.groups.get(name, {name}):
+            if queue := self.channels.get(channel):
+                self._put(queue, message)
+
+    def _missed(self, names: Iterable[str]) -> None:
+        """Called when messages for these names may have been missed."""
+        channels = {channel for name in names for channel in self.groups.get(name, {name})}
+        for channel in channels & self.channels.keys():
+            self._put(self.channels[channel], BEHIND)
+
+    def _put(self, queue: "asyncio.Queue[Any]", message: dict[str, Any]) -> None:
+        if not queue.full():
+            queue.put_nowait(message)
+            return
+        # What waits is in the database too, and one reading of it is cheaper than the queue.
+        while not queue.empty():
+            queue.get_nowait()
+        queue.put_nowait(BEHIND)

@@ -1,0 +1,1 @@
+"""The example: projects and their tickets, over REST and live."""

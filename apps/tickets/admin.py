@@ -1,0 +1,18 @@
+from django.contrib import admin
+
+from .models import Project, Ticket
+
+
+@admin.register(Project)
+class ProjectAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at run time
+    list_display = ["name", "created", "modified"]
+    search_fields = ["name"]
+    filter_horizontal = ["members"]
+
+
+@admin.register(Ticket)
+class TicketAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at run time
+    list_display = ["title", "project", "status", "priority", "assignee", "modified"]
+    list_filter = ["project", "status", "priority"]
+    search_fields = ["title", "description"]
+    autocomplete_fields = ["project"]

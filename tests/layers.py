@@ -1,0 +1,29 @@
+"""Channel layers that misbehave: chosen in settings, never patched in."""
+
+import asyncio
+from typing import Any, NoReturn
+
+from channels.layers import InMemoryChannelLayer
+
+
+class AwayLayer(InMemoryChannelLayer):
+    """Refuses everything, as Redis does when nobody listens at its address."""
+
+    async def group_send(self, group: str, message: dict[str, Any]) -> NoReturn:
+        raise ConnectionRefusedError("Nobody listens.")
+
+
+class HangingLayer(InMemoryChannelLayer):
+    """Never answers, as a host does that is behind a broken link."""
+
+    async def group_send(self, group: str, message: dict[str, Any]) -> None:
+        await asyncio.Event().wait()
+
+
+class RecordingLayer(InMemoryChannelLayer):
+    """Keeps what is sent, in order."""
+
+    sent: list[tuple[str, dict[str, Any]]] = []
+
+    async def group_send(self, group: str, message: dict[str, Any]) -> None:
+        self.sent.append((group, message))

@@ -1,0 +1,114 @@
+"""What must never be can't be stored."""
+
+import pytest
+from django.db import IntegrityError, transaction
+from django.db.models.functions import Now
+from hypothesis import given
+from hypothesis import strategies as st
+
+from apps.outbox.models import SHARDS, NotificationOutbox, Stream, shard_of
+
+pytestmark = pytest.mark.django_db
+
+
+def make(**values):
+    defaults = {"stream": "ticket:1", "shard": 0, "payload": {}, "event": "UPDATE_TICKET"}
+    return NotificationOutbox.objects.create(
+        **{**defaults, "object_type": "ticket", "object_id": "1", **values}
+    )
+
+
+@pytest.mark.parametrize(
+    ("constraint", "values"),
+    [
+        ("outbox_shard", {"shard": SHARDS}),
+        ("outbox_offset_from_one", {"offset": 0}),
+        (
+            "outbox_one_outcome",
+            {"offset": 1, "published_at": Now(), "failed_at": Now(), "error_type": "E"},
+        ),
+        ("outbox_outcome_after_number", {"published_at": Now()}),
+        ("outbox_failure_has_cause", {"offset": 1, "failed_at": Now()}),
+        ("outbox_replayed_was_failed", {"replayed_at": Now()}),
+    ],
+)
+def test_constraint_refuses(constraint, values):
+    """
+    Each constraint refuses, by its name, what it is there for.
+    """
+    with pytest.raises(IntegrityError, match=constraint), transaction.atomic():
+        make(**values)
+
+
+def test_a_position_is_taken_once():
+    """
+    No two rows of a stream have one offset.
+    """
+    make(offset=1)
+    make(offset=1, stream="ticket:2")
+    with pytest.raises(IntegrityError, match="outbox_position"), transaction.atomic():
+        make(offset=1)
+
+
+def test_stream_has_a_shard():
+    """
+    A stream can't be outside all shards.
+    """
+    with pytest.raises(IntegrityError, match="stream_shard"), transaction.atomic():
+        Stream.objects.create(name="ticket:1", shard=SHARDS)
+
+
+@given(st.text())
+def test_every_stream_has_one_shard(stream):
+    """
+    Any name has a shard, and always the same.
+    """
+    assert 0 <= shard_of(stream) < SHARDS
+    assert shard_of(stream) == shard_of(stream)
+
+
+def test_shards_do_not_change():
+    """
+    A name's shard is the same in every process and version: rows store it.
+    """
+    assert [shard_of(name) for name in ("ticket:1", "ticket:2", "project.tickets:1")] == [3, 9, 11]
+
+
+@pytest.mark.parametrize(
+    ("expected", "values"),
+    [
+        ("pending", {}),
+        ("pending", {"offset": 1}),
+        ("published", {"offset": 1, "published_at": Now()}),
+        ("failed", {"offset": 1, "failed_at": Now(), "error_type": "E"}),
+    ],
+)
+def test_state(expected, values):
+    """
+    A row's state is read off its facts, by the row and by the queryset alike.
+    """
+    row = NotificationOutbox.objects.get(pk=make(**values).pk)
+    assert expected == row.state
+    assert [row] == list(getattr(NotificationOutbox.objects, expected)())
+    assert str(row) == "UPDATE_TICKET on ticket:1"
+
+
+class TestEpoch:
+    def test_is_the_same_each_time(self):
+        """
+        A stream's epoch doesn't change by itself.
+        """
+        Stream.objects.create(name="ticket:1", shard=0)
+        first, second = (Stream.objects.with_epoch().get().epoch for _ in range(2))
+        assert first == second
+
+    def test_another_incarnation_has_another(self):
+        """
+        A stream that was lost and made again has another epoch.
+        """
+        Stream.objects.create(name="ticket:1", shard=0)
+        before = Stream.objects.with_epoch().get().epoch
+        Stream.objects.all().delete()
+        stream = Stream.objects.create(name="ticket:1", shard=0)
+        assert before != Stream.objects.with_epoch().get().epoch
+        assert str(stream) == "ticket:1"

@@ -1,0 +1,330 @@
+"""A save announces what the database will hold, if and only if it commits."""
+
+import threading
+
+import pytest
+from asgiref.sync import sync_to_async
+from django.contrib.auth import get_user_model
+from django.db import connection, connections, transaction
+from django.db.models import F, Value
+from django.db.models.functions import Concat
+from django.test.utils import CaptureQueriesContext
+
+from apps.outbox.exceptions import PayloadError
+from apps.outbox.models import NotificationOutbox
+from apps.realtime.groups import stream_for
+from apps.tickets.models import Project, Ticket
+from apps.tickets.serializers import ProjectSerializer, TicketSerializer
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("empty_outbox")]
+
+
+def update(ticket):
+    """What an update of the ticket announces."""
+    return [
+        (stream_for("project.tickets", ticket.project_id), "UPDATE_TICKET"),
+        (stream_for("ticket", ticket.pk), "UPDATE_TICKET"),
+    ]
+
+
+def payloads():
+    return list(NotificationOutbox.objects.order_by("id").values_list("payload", flat=True))
+
+
+class TestCreate:
+    def test_is_announced(self, project, announced):
+        """
+        A new object is announced on its own stream and on its collection's, as one event.
+        """
+        ticket = Ticket.objects.create(project=project, title="New")
+        assert [
+            (f"project.tickets:{project.pk}", "CREATE_TICKET"),
+            (f"ticket:{ticket.pk}", "CREATE_TICKET"),
+        ] == announced()
+        assert NotificationOutbox.objects.values("event_id").distinct().count() == 1
+        assert [TicketSerializer(ticket).data] * 2 == payloads()
+
+    def test_over_an_existing_key_is_an_update(self, ticket, announced):
+        """
+        Whether something is new is what the database says, not what the instance believes.
+        """
+        Ticket(pk=ticket.pk, project=ticket.project, title="Again", created=ticket.created).save()
+        assert update(ticket) == announced()
+
+    def test_with_a_key_of_its_own(self, project, announced):
+        """
+        An object whose key was chosen by the caller is new if the database has none.
+        """
+        Ticket(pk=4711, project=project, title="Mine").save()
+        assert ("ticket:4711", "CREATE_TICKET") in announced()
+
+    def test_forced(self, project, announced):
+        """
+        A forced insert is an insert.
+        """
+        Ticket(pk=4711, project=project, title="Mine").save(force_insert=True)
+        assert ("ticket:4711", "CREATE_TICKET") in announced()
+
+
+class TestUpdate:
+    def test_of_a_tracked_field_is_announced(self, ticket, announced):
+        """
+        A changed object is announced with what the serializer makes of it.
+        """
+        ticket.title = "Changed"
+        ticket.save()
+        assert update(ticket) == announced()
+        assert [TicketSerializer(Ticket.objects.get()).data] * 2 == payloads()
+
+    def test_without_a_change_is_not(self, ticket, announced):
+        """
+        A save that changes no tracked field announces nothing.
+        """
+        ticket.save()
+        Ticket.objects.get().save()
+        assert announced() == []
+
+    @pytest.mark.parametrize("kind", [list, set, tuple])
+    def test_of_some_fields_shows_what_is_stored(self, ticket, announced, kind):
+        """
+        With update_fields the payload shows the row, not what else the instance has in memory.
+        """
+        ticket.title, ticket.status = "Changed", Ticket.Status.CLOSED
+        ticket.save(update_fields=kind(["title"]))
+        assert update(ticket) == announced()
+        assert [payloads()[0][key] for key in ("title", "status")] == ["Changed", "open"]
+
+    def test_of_other_fields_is_not_announced(self, ticket, announced):
+        """
+        A changed field that is not written is no change.
+        """
+        ticket.title = "Changed"
+        ticket.save(update_fields=["status"])
+        ticket.save(update_fields=[])
+        assert announced() == []
+
+    def test_of_no_loaded_field_reads_nothing_more(self, ticket, announced):
+        """
+        A deferred field is neither loaded nor taken for a change.
+        """
+        Ticket.objects.only("title").get().save()
+        assert announced() == []
+        deferred = Ticket.objects.only("title").get()
+        deferred.title = "Changed"
+        deferred.save()
+        assert update(ticket) == announced()
+        assert payloads()[0]["status"] == "open"
+
+    def test_with_an_expression_shows_its_value(self, ticket, announced):
+        """
+        What the database computes is what is announced.
+        """
+        ticket.priority = F("priority") + 1
+        ticket.save()
+        assert payloads()[0]["priority"] == 3
+        ticket.refresh_from_db()
+        ticket.title = Concat(F("title"), Value("!"))
+        ticket.save(update_fields=["title"])
+        assert payloads()[-1]["title"] == "The logo is blurred!"
+
+    def test_from_a_stale_instance_is_a_change(self, ticket, announced):
+        """
+        An instance saved unchanged over a newer row changes it back.
+        """
+        Ticket.objects.filter(pk=ticket.pk).update(title="Newer")
+        ticket.save()
+        assert update(ticket) == announced()
+        assert payloads()[0]["title"] == "The logo is blurred"
+
+    def test_after_a_rollback_is_a_change(self, ticket, announced):
+        """
+        After a rollback the instance still differs from the database: saving it again announces it.
+        """
+        ticket.title = "Changed"
+        with pytest.raises(ZeroDivisionError), transaction.atomic():
+            ticket.save()
+            raise ZeroDivisionError
+        assert announced() == []
+        ticket.save()
+        assert update(ticket) == announced()
+
+    def test_of_a_project_without_collections(self, project, announced):
+        """
+        A type that is in no collection is announced on its own stream only.
+        """
+        project.name = "Intranet"
+        project.save()
+        assert [(f"project:{project.pk}", "UPDATE_PROJECT")] == announced()
+        assert [ProjectSerializer(project).data] == payloads()
+
+
+class TestMove:
+    def test_leaves_one_collection_and_enters_another(self, ticket, announced):
+        """
+        A moved object is gone where it was, with its id only, and new where it is.
+        """
+        other = Project.objects.create(name="Office")
+        NotificationOutbox.objects.all().delete()
+        left = ticket.project_id
+        ticket.project = other
+        ticket.save()
+        assert sorted(
+            [
+                (f"project.tickets:{left}", "DELETE_TICKET"),
+                (f"project.tickets:{other.pk}", "CREATE_TICKET"),
+                (f"ticket:{ticket.pk}", "UPDATE_TICKET"),
+            ]
+        ) == sorted(announced())
+        gone = NotificationOutbox.objects.get(event="DELETE_TICKET").payload
+        assert {"id": TicketSerializer(ticket).data["id"]} == gone
+
+    def test_by_a_stale_instance_is_seen(self, ticket, announced):
+        """
+        An instance that believes to stay where it is, and moves the row, announces the move.
+        """
+        other = Project.objects.create(name="Office")
+        Ticket.objects.filter(pk=ticket.pk).update(project=other)
+        NotificationOutbox.objects.all().delete()
+        ticket.title = "Changed"
+        ticket.save()
+        assert (f"project.tickets:{other.pk}", "DELETE_TICKET") in announced()
+        assert (f"project.tickets:{ticket.project_id}", "CREATE_TICKET") in announced()
+
+
+class TestAtomicity:
+    def test_another_connection_sees_all_or_nothing(self, ticket):
+        """
+        Before the commit another connection sees neither the change nor its rows; then both.
+        """
+
+        def seen():
+            found = []
+
+            def look():
+                try:
+                    found.extend([Ticket.objects.get().title, NotificationOutbox.objects.count()])
+                finally:
+                    connections.close_all()
+
+            thread = threading.Thread(target=look)
+            thread.start()
+            thread.join()
+            return found
+
+        with transaction.atomic():
+            ticket.title = "Changed"
+            ticket.save()
+            assert seen() == ["The logo is blurred", 0]
+        assert seen() == ["Changed", 2]
+
+    def test_a_savepoint_takes_its_rows_with_it(self, ticket, announced):
+        """
+        Of a transaction that commits, a rolled-back savepoint announces nothing.
+        """
+        with transaction.atomic():
+            ticket.title = "Kept"
+            ticket.save()
+            with pytest.raises(ZeroDivisionError), transaction.atomic():
+                ticket.title = "Dropped"
+                ticket.save()
+                raise ZeroDivisionError
+        assert update(ticket) == announced()
+        assert payloads()[0]["title"] == "Kept"
+
+    def test_without_a_transaction_a_failed_capture_takes_the_save_back(self, ticket, announced):
+        """
+        In autocommit, too, the save and its rows are one: no half is committed.
+        """
+        with pytest.raises(PayloadError, match="ticket.title"):
+            Ticket.objects.create(project=ticket.project, title="a\x00b")
+        with connection.cursor() as cursor:
+            cursor.execute("ALTER TABLE outbox_notificationoutbox RENAME TO away")
+        try:
+            ticket.title = "Changed"
+            with pytest.raises(Exception, match="outbox_notificationoutbox"):
+                ticket.save()
+        finally:
+            with connection.cursor() as cursor:
+                cursor.execute("ALTER TABLE away RENAME TO outbox_notificationoutbox")
+        assert Ticket.objects.get().title == "The logo is blurred"
+        assert announced() == []
+
+
+class TestCost:
+    def queries(self, change):
+        with CaptureQueriesContext(
+            connection,
+        ) as captured:
+            change()
+        return [query["sql"].split()[0] for query in captured]
+
+    def test_of_a_changed_save_is_one_insert(self, project):
+        """
+        A changed save costs one statement more; no savepoint.
+        """
+        project.name = "Intranet"
+        assert self.queries(project.save) == ["BEGIN", "UPDATE", "SELECT", "INSERT", "COMMIT"]
+
+    def test_of_a_field_that_decides_the_streams_is_one_read_more(self, ticket):
+        """
+        Where the instance can't know what was stored, the row is read, locked.
+        """
+        ticket.title = "Changed"
+        assert self.queries(ticket.save) == ["BEGIN", "SELECT", "UPDATE", "INSERT", "COMMIT"]
+
+    def test_of_an_unchanged_save_is_one_read(self, project):
+        """
+        A save that changes nothing reads the row, and inserts nothing.
+        """
+        assert self.queries(project.save) == ["BEGIN", "SELECT", "UPDATE", "COMMIT"]
+
+
+class TestRefusal:
+    @pytest.mark.parametrize(
+        ("field", "values"),
+        [
+            ("ticket.title", {"title": "a\x00b"}),
+            ("ticket.title", {"title": "\ud800"}),
+            ("ticket.priority", {"priority": 2**64}),
+        ],
+    )
+    def test_comes_before_any_sql(self, project, announced, field, values):
+        """
+        A value that can't be stored is refused by name; a transaction that is open stays usable.
+        """
+        with transaction.atomic():
+            with pytest.raises(PayloadError) as caught:
+                Ticket(project=project, **values).save()
+            assert field == caught.value.field
+            connection.set_rollback(False)
+            assert Ticket.objects.count() == 1
+        assert announced() == []
+
+
+def test_fixtures_are_silent(ticket, announced):
+    """
+    What `loaddata` writes is not announced.
+    """
+    ticket.title = "Loaded"
+    ticket.save_base(raw=True)
+    assert announced() == []
+
+
+def test_a_model_that_is_not_registered_is_silent(announced, other):
+    """
+    Only live models announce.
+    """
+    other.first_name = "O."
+    other.save()
+    assert announced() == []
+    assert get_user_model().objects.filter(first_name="O.").exists()
+
+
+async def test_async_saves_are_captured(ticket):
+    """
+    In a running event loop, too, a save is captured.
+    """
+    ticket.title = "Changed"
+    await ticket.asave()
+    assert await NotificationOutbox.objects.acount() == 2
+    await sync_to_async(connections.close_all)()

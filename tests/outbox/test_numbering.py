@@ -1,0 +1,229 @@
+"""Committed rows get offsets: gapless, per stream, once, before anyone sees them."""
+
+import threading
+
+import pytest
+from django.db import (
+    DEFAULT_DB_ALIAS,
+    DatabaseError,
+    IntegrityError,
+    connection,
+    connections,
+    transaction,
+)
+
+from apps.outbox.capture import Notification, capture
+from apps.outbox.locks import numbering_lock, publishing_lock
+from apps.outbox.models import SHARDS, NotificationOutbox, Stream, shard_of
+from apps.outbox.numbering import number
+
+pytestmark = pytest.mark.django_db(transaction=True)
+USING = DEFAULT_DB_ALIAS
+
+
+def announce(stream, count=1):
+    for _ in range(count):
+        capture(
+            [
+                Notification(
+                    stream=stream, event="X", object_type="ticket", object_id="1", payload={}
+                )
+            ],
+            using=USING,
+        )
+
+
+def offsets(stream):
+    rows = NotificationOutbox.objects.filter(stream=stream).order_by("id")
+    return list(rows.values_list("offset", flat=True))
+
+
+def number_all():
+    return sum(number(shard, using=USING, claiming=False) for shard in range(SHARDS))
+
+
+def test_offsets_are_gapless_per_stream():
+    """
+    Each stream counts for itself, over any number of runs; its head is the last offset.
+    """
+    for _ in range(2):
+        announce("a:1", 2)
+        announce("b:1")
+        number_all()
+    assert offsets("a:1") == [1, 2, 3, 4]
+    assert offsets("b:1") == [1, 2]
+    assert dict(Stream.objects.values_list("name", "head")) == {"a:1": 4, "b:1": 2}
+    assert number_all() == 0
+
+
+def test_a_stream_made_by_a_subscriber_goes_on():
+    """
+    A stream that exists without rows starts at one.
+    """
+    Stream.objects.create(name="a:1", shard=shard_of("a:1"))
+    announce("a:1")
+    number_all()
+    assert offsets("a:1") == [1]
+
+
+def test_batches_are_bounded(settings):
+    """
+    One run numbers at most BATCH_ROWS, and the rest later, in order.
+    """
+    settings.OUTBOX = {"BATCH_ROWS": 2}
+    announce("a:1", 3)
+    assert [number_all() for _ in range(3)] == [2, 1, 0]
+    assert offsets("a:1") == [1, 2, 3]
+
+
+def test_uncommitted_rows_wait_and_leave_no_gap():
+    """
+    A row with a lower id that commits later gets the later offset; none is lost, none skipped.
+    """
+    release, inserted = threading.Event(), threading.Event()
+
+    def late():
+        with transaction.atomic():
+            announce("a:1")
+            inserted.set()
+            release.wait()
+        connections.close_all()
+
+    thread = threading.Thread(target=late)
+    thread.start()
+    inserted.wait()
+    announce("a:1")
+    number_all()
+    assert offsets("a:1") == [1]
+    release.set()
+    thread.join()
+    number_all()
+    assert offsets("a:1") == [2, 1]
+
+
+def test_concurrent_writers_and_numberers_agree():
+    """
+    Writers that commit and roll back while several number: the offsets are 1 to n, once each.
+    """
+
+    def write(seed):
+        for turn in range(20):
+            try:
+                with transaction.atomic():
+                    announce("a:1")
+                    if (turn + seed) % 4 == 0:
+                        raise IntegrityError
+            except IntegrityError:
+                pass
+        connections.close_all()
+
+    def number_on():
+        while not done.is_set():
+            number_all()
+        connections.close_all()
+
+    done = threading.Event()
+    writers = [threading.Thread(target=write, args=(seed,)) for seed in range(4)]
+    numberers = [threading.Thread(target=number_on) for _ in range(2)]
+    for thread in writers + numberers:
+        thread.start()
+    for thread in writers:
+        thread.join()
+    done.set()
+    for thread in numberers:
+        thread.join()
+    number_all()
+    assert list(range(1, 61)) == sorted(offsets("a:1"))
+
+
+def test_claims_are_counted_for_who_publishes():
+    """
+    A worker's claim is committed with the offset; who only numbers claims nothing.
+    """
+    announce("a:1")
+    number(shard_of("a:1"), using=USING, claiming=False)
+    assert NotificationOutbox.objects.get().claims == 0
+    announce("a:1")
+    number(shard_of("a:1"), using=USING, claiming=True)
+    assert list(NotificationOutbox.objects.values_list("claims", flat=True)) == [1, 1]
+
+
+class TestLocks:
+    def holds(self, lock, inside):
+        """Take a lock in another thread; run ``inside`` meanwhile."""
+        taken, release = threading.Event(), threading.Event()
+
+        def hold():
+            with lock:
+                taken.set()
+                release.wait()
+            connections.close_all()
+
+        thread = threading.Thread(target=hold)
+        thread.start()
+        taken.wait()
+        try:
+            inside()
+        finally:
+            release.set()
+            thread.join()
+
+    def test_publishing_is_for_one(self):
+        """
+        Who publishes a shard has it alone; others are told, and other shards are free.
+        """
+
+        def inside():
+            with publishing_lock(3, using=USING) as mine:
+                assert not mine
+            with publishing_lock(4, using=USING) as mine:
+                assert mine
+
+        self.holds(publishing_lock(3, using=USING), inside)
+        with publishing_lock(3, using=USING) as mine:
+            assert mine
+
+    def test_publishing_never_stops_numbering(self):
+        """
+        The two locks of a shard are different keys.
+        """
+        announce("a:1")
+        shard = shard_of("a:1")
+
+        def inside():
+            assert number(shard, using=USING, claiming=False) == 1
+
+        self.holds(publishing_lock(shard, using=USING), inside)
+
+    def test_a_frozen_holder_is_cut_off(self, settings):
+        """
+        A process that stops with the lock loses it, with its connection, after LOCK_IDLE_SECONDS.
+        """
+        settings.OUTBOX = {"LOCK_IDLE_SECONDS": 0.2}
+        taken, release, fate = threading.Event(), threading.Event(), []
+
+        def freeze():
+            try:
+                with numbering_lock(3, using=USING):
+                    taken.set()
+                    release.wait()
+                    connection.cursor().execute("SELECT 1")
+            except DatabaseError as error:
+                fate.append(str(error))
+            finally:
+                connections.close_all()
+
+        thread = threading.Thread(target=freeze)
+        thread.start()
+        taken.wait()
+        with numbering_lock(3, using=USING):  # waits until PostgreSQL has cut the other off
+            release.set()
+        thread.join()
+        assert "idle-in-transaction timeout" in fate[0]
+
+    def test_not_inside_a_transaction(self):
+        """
+        The lock's transaction is its own: it must commit before anything is published.
+        """
+        with pytest.raises(RuntimeError, match="durable"), transaction.atomic():
+            number(1, using=USING, claiming=False)

@@ -1,0 +1,91 @@
+"""Payloads are plain JSON, or refused with the field's name."""
+
+import datetime as dt
+import uuid
+from decimal import Decimal
+
+import msgpack
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from apps.outbox.exceptions import PayloadError
+from apps.outbox.payload import plain, storable
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**63 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00")),
+    lambda inner: (
+        st.lists(inner)
+        | st.dictionaries(st.text(st.characters(codec="ascii", exclude_characters="\x00")), inner)
+    ),
+    max_leaves=20,
+)
+
+
+class TestPlain:
+    @given(JSON)
+    def test_json_stays_as_it_is(self, value):
+        """
+        What is JSON already comes out equal, and Redis can carry it.
+        """
+        assert value == plain(value, "ticket")
+        msgpack.unpackb(msgpack.packb(plain(value, "ticket")), strict_map_key=True)
+
+    @pytest.mark.parametrize(
+        ("expected", "value"),
+        [
+            ("2026-11-22T10:00:00.123456Z", dt.datetime(2026, 11, 22, 10, 0, 0, 123456, dt.UTC)),
+            ("2026-11-22", dt.date(2026, 11, 22)),
+            (1.5, Decimal("1.50")),
+            ("00000000-0000-0000-0000-000000000007", uuid.UUID(int=7)),
+            ([1, 2], (1, 2)),
+        ],
+    )
+    def test_values_become_what_rest_shows(self, expected, value):
+        """
+        Values that DRF renders come out as DRF renders them.
+        """
+        assert {"x": expected} == plain({"x": value}, "ticket")
+
+    @pytest.mark.parametrize(
+        ("field", "value"),
+        [
+            ("ticket.title", {"title": "a\x00b"}),
+            ("ticket.title", {"title": "\ud800"}),
+            ("ticket.tags[1]", {"tags": ["a", "\x00"]}),
+            ("ticket.cost", {"cost": float("nan")}),
+            ("ticket.cost", {"cost": float("-inf")}),
+            ("ticket.count", {"count": 2**63}),
+            ("ticket.count", {"count": -(2**63) - 1}),
+            ("ticket", {1: "one"}),
+            ("ticket", {"a\x00": "one"}),
+            ("ticket.who", {"who": object()}),
+        ],
+    )
+    def test_what_cannot_be_stored_or_sent_is_refused_by_name(self, field, value):
+        """
+        The error names the field.
+        """
+        with pytest.raises(PayloadError) as caught:
+            plain(value, "ticket")
+        assert field == caught.value.field
+        assert str(caught.value).startswith(f"{field}: expected ")
+
+
+class TestStorable:
+    def test_other_types_are_the_fields_own_affair(self):
+        """
+        A value that is of no JSON type is left to the model's field.
+        """
+        storable(object(), "ticket.file")
+
+    def test_json_types_are_checked(self):
+        """
+        Text that PostgreSQL can't store is refused.
+        """
+        with pytest.raises(PayloadError):
+            storable("\x00", "ticket.title")

@@ -1,0 +1,48 @@
+"""Published rows past their retention are pruned, and nothing else."""
+
+from datetime import timedelta
+
+import pytest
+from django.db import DEFAULT_DB_ALIAS
+from django.db.models.functions import Now
+
+from apps.outbox.models import NotificationOutbox
+from apps.outbox.retention import prune
+
+pytestmark = pytest.mark.django_db
+
+OLD = Now() - timedelta(days=8)
+
+
+def make(offset, **values):
+    return NotificationOutbox.objects.create(
+        stream="ticket:1", shard=0, offset=offset, event="X", object_id="1", payload={}, **values
+    )
+
+
+def test_prunes_old_published_rows_only(settings):
+    """
+    However old, a pending or failed row stays; so does what was published within retention.
+    """
+    settings.OUTBOX = {"PRUNE_ROWS": 1}
+    make(1, published_at=OLD)
+    make(2, published_at=OLD)
+    kept = [
+        make(3, published_at=Now()),
+        make(4, failed_at=OLD, error_type="E"),
+        make(5, created_at=OLD, available_at=OLD),
+    ]
+    assert prune(using=DEFAULT_DB_ALIAS) == 2
+    assert kept == list(NotificationOutbox.objects.order_by("id"))
+
+
+def test_a_replayed_row_outlives_its_replay():
+    """
+    Pruning the row that a failed one was replayed as leaves the failed one, and who decided.
+    """
+    again = make(2, published_at=OLD)
+    failed = make(1, failed_at=OLD, error_type="E", replayed_at=OLD, replayed_as=again)
+    assert prune(using=DEFAULT_DB_ALIAS) == 1
+    failed.refresh_from_db()
+    assert failed.replayed_as is None
+    assert failed.replayed_at is not None

@@ -1,0 +1,137 @@
+"""What clients send is a valid command, or refused with a code and the reason."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from apps.realtime import hashids
+from apps.realtime.commands import parse
+from apps.realtime.exceptions import CommandError
+
+TICKET = hashids.encode("ticket", 7)
+
+
+def refusal(frame):
+    with pytest.raises(CommandError) as caught:
+        parse(frame if isinstance(frame, str) or frame is None else json.dumps(frame))
+    return caught.value
+
+
+class TestValid:
+    def test_bare_subscribe(self):
+        """
+        A frame without an action subscribes.
+        """
+        command = parse(json.dumps({"object_type": "ticket", "id": TICKET}))
+        assert (command.action, command.ref) == ("subscribe", None)
+        assert command.values == {"object_type": "ticket", "id": TICKET, "pk": 7}
+
+    @pytest.mark.parametrize("ref", [0, 7, -1, "", "a" * 64])
+    @pytest.mark.parametrize("action", ["ping", "pong"])
+    def test_ref_is_the_clients_own(self, action, ref):
+        """
+        Numbers and short strings name a command.
+        """
+        command = parse(json.dumps({"action": action, "ref": ref}))
+        assert (action, ref, {}) == (command.action, command.ref, command.values)
+
+    def test_collection(self):
+        """
+        A collection is named by its owner's id.
+        """
+        owner = hashids.encode("project", 3)
+        command = parse(json.dumps({"object_type": "project.tickets", "id": owner}))
+        assert command.values["pk"] == 3
+
+
+class TestMalformed:
+    @pytest.mark.parametrize(
+        "text",
+        [
+            None,
+            "",
+            "{",
+            "[]",
+            "7",
+            "null",
+            '"subscribe"',
+            "NaN",
+            '{"ref": NaN}',
+            "[" * 9000,
+            '{"ref": ' + "9" * 9000 + "}",
+        ],
+        ids=lambda text: str(text)[:12],
+    )
+    def test_is_not_a_json_object(self, text):
+        """
+        Binary, broken JSON and JSON that is no object are malformed.
+        """
+        assert refusal(text).code == "malformed"
+
+
+class TestInvalid:
+    @pytest.mark.parametrize(
+        ("field", "frame"),
+        [
+            ("object_type", {"id": TICKET}),
+            ("object_type", {"object_type": "ghost", "id": TICKET}),
+            ("object_type", {"object_type": 7, "id": TICKET}),
+            ("object_type", {"object_type": ["ticket"], "id": TICKET}),
+            ("id", {"object_type": "ticket"}),
+            ("id", {"object_type": "ticket", "id": None}),
+            ("id", {"object_type": "ticket", "id": 7}),
+            ("id", {"object_type": "ticket", "id": True}),
+            ("id", {"object_type": "ticket", "id": ""}),
+            ("id", {"object_type": "ticket", "id": "7"}),
+            ("id", {"object_type": "ticket", "id": "a\x00b"}),
+            ("id", {"object_type": "ticket", "id": "x" * 200}),
+            ("id", {"object_type": "ticket", "id": "not a hashid"}),
+            ("action", {"action": "dance"}),
+            ("action", {"action": ["subscribe"]}),
+            ("since", {"object_type": "ticket", "id": TICKET, "since": {}}),
+            ("ref", {"action": "ping", "ref": "a" * 65}),
+            ("ref", {"action": "ping", "ref": True}),
+            ("ref", {"action": "ping", "ref": 1.5}),
+            ("ref", {"action": "ping", "ref": 2**63}),
+            ("ref", {"action": "ping", "ref": {}}),
+        ],
+    )
+    def test_names_the_field(self, field, frame):
+        """
+        What the serializer refuses is named, as DRF names it.
+        """
+        error = refusal(frame)
+        assert error.code == "invalid"
+        assert [field] == list(error.errors)
+
+    def test_names_the_command(self):
+        """
+        A refusal says which command it refuses, if that can be said.
+        """
+        assert refusal({"ref": 7}).ref == 7
+        assert refusal({"ref": []}).ref is None
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
+    max_leaves=10,
+)
+KEYS = st.sampled_from(["action", "ref", "object_type", "id", "since", "x"])
+
+
+@given(st.dictionaries(KEYS, VALUES) | VALUES | st.text())
+def test_nothing_else_ever_comes_out(frame):
+    """
+    Any text is a command or a refusal with a documented code, and the refusal can be sent.
+    """
+    text = frame if isinstance(frame, str) else json.dumps(frame)
+    try:
+        parse(text)
+    except CommandError as error:
+        assert error.code in ("malformed", "invalid")
+        json.dumps([error.ref, error.detail, error.errors]).encode()

@@ -1,0 +1,210 @@
+"""The channel layer, on real Redis: joining never fails, nothing is lost silently, batches are one write."""
+
+import asyncio
+import time
+
+import pytest
+import redis
+from django.conf import settings as django_settings
+
+from apps.realtime.layers import BEHIND, NotificationChannelLayer
+from tests.proxy import Proxy
+
+
+@pytest.fixture
+async def layer():
+    made = NotificationChannelLayer(hosts=[django_settings.REDIS_URL], prefix="tests", capacity=5)
+    yield made
+    await made.flush()
+
+
+@pytest.fixture
+async def proxy():
+    async with Proxy(django_settings.REDIS_URL) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+async def distant(proxy):
+    """A layer behind a proxy that can cut, refuse and stall."""
+    made = NotificationChannelLayer(hosts=[proxy.url], prefix="tests")
+    yield made
+    await made.flush()
+
+
+async def received(layer, channel):
+    async with asyncio.timeout(10):
+        return await layer.receive(channel)
+
+
+async def received_after_behind(layer, channel):
+    """Return the next message that is not the word that something may have been missed."""
+    while (message := await received(layer, channel)) == BEHIND:
+        pass
+    return message
+
+
+async def test_a_group_receives_in_order(layer):
+    """
+    What is sent to a group after joining arrives, in order, at each of its channels.
+    """
+    channels = [await layer.new_channel() for _ in range(2)]
+    for channel in channels:
+        await layer.group_add("g", channel)
+    await layer.group_send_many([("g", {"n": n}) for n in range(3)])
+    for channel in channels:
+        assert [(await received_after_behind(layer, channel))["n"] for _ in range(3)] == [0, 1, 2]
+
+
+async def test_single_sends(layer):
+    """
+    The methods of every channel layer work: to a group, and to one channel.
+    """
+    channel = await layer.new_channel()
+    await layer.group_add("g", channel)
+    await layer.group_send("g", {"n": 1})
+    assert await received_after_behind(layer, channel) == {"n": 1}
+    async with asyncio.timeout(10):
+        while not redis.Redis.from_url(django_settings.REDIS_URL).pubsub_numsub(channel)[0][1]:
+            await asyncio.sleep(0.01)
+    await layer.send(channel, {"n": 2})
+    assert await received_after_behind(layer, channel) == {"n": 2}
+
+
+async def test_hosts_share_the_groups(proxy):
+    """
+    With several Redis hosts, each name lives on one of them.
+    """
+    made = NotificationChannelLayer(hosts=[django_settings.REDIS_URL, proxy.url], prefix="tests")
+    channel = await made.new_channel()
+    for n in range(8):
+        await made.group_add(f"g{n}", channel)
+    await made.group_send_many([(f"g{n}", {"n": n}) for n in range(8)])
+    got = {(await received_after_behind(made, channel))["n"] for _ in range(8)}
+    assert set(range(8)) == got
+    await made.flush()
+
+
+async def test_who_left_receives_nothing(layer):
+    """
+    After leaving a group nothing of it arrives; others in it go on.
+    """
+    stays, leaves = [await layer.new_channel() for _ in range(2)]
+    for channel in (stays, leaves):
+        await layer.group_add("g", channel)
+    await layer.group_discard("g", leaves)
+    await layer.group_discard("g", leaves)
+    await layer.group_discard("never joined", leaves)
+    await layer.group_add("h", leaves)
+    await layer.group_send_many([("g", {"n": 1}), ("h", {"n": 2})])
+    assert await received_after_behind(layer, stays) == {"n": 1}
+    assert await received_after_behind(layer, leaves) == {"n": 2}
+
+
+async def test_a_channel_that_ends_leaves_no_ghost(layer):
+    """
+    When its consumer ends, a channel is in no group, here and in Redis.
+    """
+    server = redis.Redis.from_url(django_settings.REDIS_URL)
+    channel = await layer.new_channel()
+    await layer.group_add("ghost", channel)
+    assert server.pubsub_channels("tests__group__ghost")
+    task = asyncio.create_task(_receive_for_ever(layer, channel))
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    async with asyncio.timeout(5):
+        while server.pubsub_channels("tests*"):
+            await asyncio.sleep(0.01)
+
+
+async def _receive_for_ever(layer, channel):
+    while True:
+        await layer.receive(channel)
+
+
+async def test_a_full_queue_says_so(layer):
+    """
+    A socket that doesn't keep up gets one word that it is behind, in place of what it missed.
+    """
+    slow, witness = await layer.new_channel(), await layer.new_channel()
+    await layer.group_add("g", slow)
+    await layer.group_add("h", witness)
+    await layer.group_send_many([*(("g", {"n": n}) for n in range(6)), ("h", {"n": 6})])
+    await received_after_behind(layer, witness)
+    assert await received(layer, slow) == BEHIND
+
+
+async def test_an_idle_channel_stays(layer):
+    """
+    Silence longer than redis-py's five seconds harms nobody.
+    """
+    channel = await layer.new_channel()
+    await layer.group_add("g", channel)
+    assert await received(layer, channel) == BEHIND  # its own name is confirmed after the join
+    waiting = asyncio.create_task(layer.receive(channel))
+    done, _ = await asyncio.wait([waiting], timeout=11)
+    assert not done
+    await layer.group_send("g", {"n": 1})
+    assert await waiting == {"n": 1}
+
+
+class TestOutage:
+    async def test_joining_does_not_fail_and_is_made_good(self, proxy, distant, caplog):
+        """
+        With Redis away a channel opens and joins at once; when it is back the channel is live.
+        """
+        await proxy.refuse()
+        channel = await distant.new_channel()
+        start = time.monotonic()
+        await distant.group_add("g", channel)
+        assert time.monotonic() - start < 1
+        with pytest.raises(redis.RedisError):
+            await distant.group_send("g", {"n": 0})
+        await proxy.accept()
+        assert await received(distant, channel) == BEHIND
+        await distant.group_send("g", {"n": 1})
+        assert await received_after_behind(distant, channel) == {"n": 1}
+
+    async def test_a_cut_connection_is_made_again(self, proxy, distant, caplog):
+        """
+        After a reconnect each channel is told that it may have missed something, and is live.
+        """
+        channel = await distant.new_channel()
+        await distant.group_add("g", channel)
+        await distant.group_send("g", {"n": 0})
+        assert await received_after_behind(distant, channel) == {"n": 0}
+        proxy.cut()
+        assert await received(distant, channel) == BEHIND
+        await distant.group_send("g", {"n": 1})
+        assert await received_after_behind(distant, channel) == {"n": 1}
+        assert "Redis is away" in caplog.text
+
+    async def test_an_outage_is_logged_once(self, proxy, distant, caplog):
+        """
+        However often it tries, the log says once that Redis is away.
+        """
+        await proxy.refuse()
+        await distant.new_channel()
+        async with asyncio.timeout(20):
+            while proxy.refused < 3:
+                await asyncio.sleep(0.05)
+        assert caplog.text.count("Redis is away") == 1
+
+    async def test_a_silent_host_is_noticed(self, proxy, distant, caplog):
+        """
+        A link that is open and dead is found by asking, and made again.
+        """
+        channel = await distant.new_channel()
+        await distant.group_add("g", channel)
+        await distant.group_send("g", {"n": 0})
+        assert await received_after_behind(distant, channel) == {"n": 0}
+        proxy.stall()
+        joining = asyncio.create_task(distant.group_add("h", channel))
+        async with asyncio.timeout(30):
+            while "it does not answer" not in caplog.text:
+                await asyncio.sleep(0.05)
+        await joining
+        proxy.resume()
+        async with asyncio.timeout(10):
+            assert await distant.receive(channel) == BEHIND

@@ -1,0 +1,80 @@
+"""
+A pytest plugin: real PostgreSQL and Redis for the tests, the environment's or embedded ones.
+
+The embedded servers belong to a process of their own, which stops them when its standard input
+ends: also when pytest is killed.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+DATA_DIR = ROOT / ".data" / "tests"
+
+_keeper: "subprocess.Popen[str] | None" = None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_load_initial_conftests():
+    """Called before Django's settings are read."""
+    global _keeper
+    os.environ["DEBUG"] = "1"
+    os.environ.setdefault("SECRET_KEY", "for-tests-only")
+    if not (os.environ.get("DATABASE_URL") and os.environ.get("REDIS_URL")):
+        os.environ["DATA_DIR"] = str(DATA_DIR)
+        _keeper = subprocess.Popen(
+            [sys.executable, "-m", "tests.servers"],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        if _keeper.stdout.readline() != "ready\n":
+            pytest.exit("The embedded servers did not start; the reason is above.", returncode=3)
+    return (yield)
+
+
+def pytest_unconfigure() -> None:
+    """Called when all is done."""
+    if _keeper is not None:
+        _keeper.communicate(timeout=60)
+
+
+def keep() -> None:
+    """Run the embedded servers until standard input ends."""
+    import psycopg
+
+    from config.embedded import EmbeddedServerError, Servers, postgres_url
+
+    servers = Servers(
+        DATA_DIR,
+        postgres=not os.environ.get("DATABASE_URL"),
+        redis=not os.environ.get("REDIS_URL"),
+    )
+    try:
+        with servers.owned():
+            servers.start()
+            if servers.wants["PostgreSQL"]:
+                # Test databases needn't survive a power cut.
+                with psycopg.connect(postgres_url(DATA_DIR), autocommit=True) as connection:
+                    connection.execute("ALTER SYSTEM SET fsync = off")
+                    connection.execute("SELECT pg_reload_conf()")
+            try:
+                print("ready", flush=True)
+                sys.stdin.read()
+            finally:
+                servers.stop()
+    except EmbeddedServerError as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    import signal
+
+    # Ctrl-C is for pytest; what ends this process is the end of its input.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    keep()

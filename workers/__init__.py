@@ -1,0 +1,1 @@
+"""The processes: the Celery app, its tasks, and the relay between outbox and channel layer."""

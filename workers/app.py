@@ -1,0 +1,34 @@
+"""The Celery app: `celery -A workers.app worker`, `celery -A workers.app beat`."""
+
+import os
+
+from celery import Celery
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+
+#: How often the sweep looks, bell or not.
+SWEEP_SECONDS = 1.0
+PRUNE_SECONDS = 600.0
+
+app = Celery("notifier")
+app.config_from_object("django.conf:settings", namespace="CELERY")
+app.conf.update(
+    include=["workers.tasks"],
+    task_default_queue="outbox",
+    task_ignore_result=True,
+    worker_prefetch_multiplier=1,
+    worker_hijack_root_logger=False,
+    broker_connection_retry_on_startup=True,
+    # A web process that rings must not wait for a broker that is away.
+    broker_transport_options={"socket_connect_timeout": 1, "socket_timeout": 2},
+    beat_scheduler="workers.beat.BellScheduler",
+    beat_max_loop_interval=SWEEP_SECONDS,
+    beat_schedule={
+        "sweep": {"task": "outbox.sweep", "schedule": SWEEP_SECONDS},
+        "prune": {
+            "task": "outbox.prune",
+            "schedule": PRUNE_SECONDS,
+            "options": {"expires": PRUNE_SECONDS},
+        },
+    },
+)

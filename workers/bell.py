@@ -1,0 +1,77 @@
+"""The bell: one Redis key that says a worker was asked to look, and one Celery message that asks."""
+
+import logging
+import time
+from functools import lru_cache
+
+import redis
+from django.conf import settings
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from .app import app
+
+logger = logging.getLogger(__name__)
+
+KEY = "outbox:bell"
+#: A bell whose message got lost rings again after this long; before that, the sweep has looked.
+RINGING_SECONDS = 60
+#: How long a save may wait for Redis, once; and how long nobody asks Redis after it was away.
+ANSWER_SECONDS = 0.2
+COOL_DOWN_SECONDS = 5.0
+DRAIN = "outbox.drain"
+
+_away_until = 0.0
+
+
+def ring(using: str) -> None:
+    """
+    Ask a worker to look, if none is asked already. Never raises, never waits long.
+
+    Called after a commit; ``using`` is the database that has something to publish.
+    """
+    global _away_until  # noqa: PLW0603  # a breaker is the state of its process
+    if time.monotonic() < _away_until:
+        return
+    try:
+        if _redis().set(KEY, using, nx=True, px=RINGING_SECONDS * 1000):
+            _send()
+    except Exception as error:  # noqa: BLE001  # whatever it is, the save is committed and the sweep comes
+        _away_until = time.monotonic() + COOL_DOWN_SECONDS
+        logger.warning("The bell is silent: %s", error, extra={"action": "bell_silent"})
+
+
+def clear() -> None:
+    """Let the bell be rung again. Before the outbox is read: what commits later rings anew."""
+    try:
+        _redis().delete(KEY)
+    except redis.RedisError:
+        logger.debug("Redis is away", extra={"action": "bell_silent"})
+
+
+def sweep() -> bool:
+    """
+    Ask a worker to look, bell or not, unless it has such a message still before it; whether it was asked.
+
+    So an absent worker finds one message, not one for each sweep.
+    """
+    with app.pool.acquire(block=True) as connection:
+        queue = app.amqp.queues[app.conf.task_default_queue](connection.default_channel)
+        if queue.queue_declare().message_count:
+            return False
+    _send()
+    return True
+
+
+def _send() -> None:
+    app.send_task(DRAIN, retry=False, ignore_result=True)
+
+
+@lru_cache
+def _redis() -> redis.Redis:
+    return redis.Redis.from_url(
+        settings.REDIS_URL,
+        socket_timeout=ANSWER_SECONDS,
+        socket_connect_timeout=ANSWER_SECONDS,
+        retry=Retry(NoBackoff(), 1),
+    )

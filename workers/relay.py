@@ -1,0 +1,117 @@
+"""The relay: rows go from the outbox to the channel layer, numbered, in order."""
+
+import asyncio
+import logging
+from dataclasses import asdict, dataclass
+from typing import Self
+
+from apps.outbox import claim
+from apps.outbox.locks import publishing_lock
+from apps.outbox.models import NotificationOutbox, Stream
+from apps.outbox.numbering import number
+from apps.realtime.publish import Published, publish
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(kw_only=True, slots=True)
+class Drained:
+    """What one drain did, in rows."""
+
+    numbered: int = 0
+    published: int = 0
+    retried: int = 0
+    failed: int = 0
+
+    @property
+    def rows(self) -> int:
+        """Rows that were brought further."""
+        return self.numbered + self.published + self.retried + self.failed
+
+
+class Relay:
+    """
+    Drains the outbox of one database.
+
+    It keeps one event loop, and with it the channel layer's connections. Not for several threads.
+    """
+
+    def __init__(self, *, using: str) -> None:
+        self.using = using
+        self._runner = asyncio.Runner()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections to the channel layer."""
+        self._runner.close()
+
+    def drain(self) -> Drained:
+        """
+        Number and publish until nothing is due; return what was done.
+
+        No wake-up is lost. Whoever rings does so after its commit; a drain that finds the shard
+        taken may leave, because the holder asks again, below, after it has let go of the shard.
+        Raises nothing when the channel layer is away: the rows stay due, and the sweep comes back.
+        """
+        drained = Drained()
+        while shards := claim.shards_with_work(using=self.using):
+            before = drained.rows
+            try:
+                for shard in shards:
+                    self._drain_shard(shard, drained)
+            except ChannelLayerError as error:
+                logger.warning(
+                    "The channel layer is away: %s", error.__cause__, extra={"action": "layer_away"}
+                )
+                break
+            if drained.rows == before:
+                break
+        if drained.rows:
+            logger.info("Drained", extra={"action": "drained", **asdict(drained)})
+        return drained
+
+    def _drain_shard(self, shard: int, drained: Drained) -> None:
+        # Committed before anything is published: an offset never gets a second content.
+        drained.numbered += number(shard, using=self.using, claiming=True)
+        lost = None
+        with publishing_lock(shard, using=self.using) as mine:
+            rows = claim.due(shard, using=self.using) if mine else []
+            if not rows:
+                return
+            try:
+                outcome = self._publish(rows)
+            except Exception as error:  # noqa: BLE001  # of rows, `publish` returns the failures
+                claim.give_back(rows, using=self.using)
+                lost = error
+            else:
+                self._settle(outcome, drained)
+        if lost is not None:
+            raise ChannelLayerError from lost
+
+    def _publish(self, rows: list[NotificationOutbox]) -> Published:
+        """Cross to the channel layer, once for the batch: the one place where sync meets async."""
+        names = {row.stream for row in rows}
+        streams = Stream.objects.using(self.using).with_epoch().in_bulk(names)
+        epochs = {name: stream.epoch for name, stream in streams.items()}
+        return self._runner.run(publish(rows, epochs))
+
+    def _settle(self, outcome: Published, drained: Drained) -> None:
+        drained.published += claim.settle(outcome.rows, using=self.using)
+        for row, error in outcome.failures:
+            if claim.retry(row, error, using=self.using):
+                drained.retried += 1
+                level, sentence, action = logging.WARNING, "Publish failed", "publish_failed"
+            else:
+                drained.failed += 1
+                level, sentence, action = logging.ERROR, "Row failed", "row_failed"
+            extra = {"action": action, "outbox_id": row.pk, "attempt": row.attempts}
+            logger.log(level, sentence, exc_info=error, extra=extra)
+
+
+class ChannelLayerError(Exception):
+    """The channel layer is away, or does not answer in time. The cause says more."""
