@@ -70,6 +70,12 @@ def relay() -> Iterator[Relay]:
 
 
 @pytest.fixture
+def published(ticket: Ticket, relay: Relay) -> None:
+    """The project and the ticket have been announced."""
+    relay.drain()
+
+
+@pytest.fixture
 def announced() -> Callable[[], list[tuple[str, str]]]:
     """Return what is in the outbox: stream and event of each row, in order."""
 

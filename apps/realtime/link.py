@@ -111,7 +111,7 @@ class Link:
             await client.aclose(close_connection_pool=True)
 
     async def _listen(self) -> None:
-        while True:
+        while not _is_cancelled():
             try:
                 await self._session()
             except (RedisError, OSError) as error:
@@ -126,6 +126,8 @@ class Link:
         """Listen on one connection until it breaks. Raises RedisError or OSError."""
         async with self._listener.pubsub() as pubsub:
             await pubsub.connect()
+            if _is_cancelled():
+                raise asyncio.CancelledError
             self._away = False
             tasks = [
                 asyncio.create_task(self._read(pubsub)),
@@ -157,7 +159,7 @@ class Link:
     async def _read(self, pubsub: Any) -> None:
         """Deliver what arrives; ask, in a silence, whether Redis is still there."""
         asked = False
-        while True:
+        while not _is_cancelled():
             message = await pubsub.get_message(timeout=SILENCE_SECONDS)
             if message is None:
                 if asked:
@@ -185,3 +187,9 @@ class Link:
             waiting.set_result(None)
         self._confirmed, self._unconfirmed, self._unheard = set(), set(), set()
         self._awaited = {}
+
+
+def _is_cancelled() -> bool:
+    """Whether this task was asked to end. redis-py may swallow that while it connects."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -43,7 +43,7 @@ def test_rings_once_after_the_commit():
         with transaction.atomic():
             ring_on_commit(USING)
         ring_on_commit(USING)
-        assert rung == []
+        assert [] == rung
     assert rung == [USING]
 
 
@@ -66,7 +66,7 @@ def test_a_rollback_is_silent():
     with pytest.raises(ZeroDivisionError), transaction.atomic():
         ring_on_commit(USING)
         raise ZeroDivisionError
-    assert rung == []
+    assert [] == rung
 
 
 def test_an_error_is_not_the_saves_fault(settings, caplog):
@@ -77,7 +77,7 @@ def test_an_error_is_not_the_saves_fault(settings, caplog):
     with transaction.atomic():
         ring_on_commit(USING)
         transaction.on_commit(lambda: rung.append("later"))
-    assert rung == ["later"]
+    assert ["later"] == rung
 
 
 def test_there_need_not_be_one(settings):
@@ -86,4 +86,4 @@ def test_there_need_not_be_one(settings):
     """
     settings.OUTBOX = {}
     ring_on_commit(USING)
-    assert rung == []
+    assert [] == rung

@@ -17,9 +17,9 @@ def test_the_project_is_sound():
     """
     As it is, nothing is found.
     """
-    assert checks.settings_are_sound() == []
-    assert checks.live_models_are_tracked() == []
-    assert checks.database_is_postgresql() == []
+    assert [] == checks.settings_are_sound()
+    assert [] == checks.live_models_are_tracked()
+    assert [] == checks.database_is_postgresql()
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_a_live_model_needs_the_mixin_and_a_tracker_of_its_own():
     finally:
         announcers.clear()
         announcers.update(before)
-    assert ids(found) == ["outbox.E004", "outbox.E005", "outbox.E005"]
+    assert ["outbox.E004", "outbox.E005", "outbox.E005"] == ids(found)
     assert all(message.hint for message in found)
 
 
@@ -83,7 +83,7 @@ def test_the_database_must_show_what_is_committed(settings):
     options = settings.DATABASES[DEFAULT_DB_ALIAS].setdefault("OPTIONS", {})
     options["isolation_level"] = 4
     try:
-        assert ids(checks.database_is_postgresql()) == ["outbox.E007"]
+        assert ["outbox.E007"] == ids(checks.database_is_postgresql())
     finally:
         del options["isolation_level"]
 
@@ -98,7 +98,7 @@ def test_the_database_must_be_postgresql():
     connections.settings[DEFAULT_DB_ALIAS]["ENGINE"] = "django.db.backends.sqlite3"
     try:
         connections[DEFAULT_DB_ALIAS] = sqlite(connections, DEFAULT_DB_ALIAS)
-        assert ids(checks.database_is_postgresql()) == ["outbox.E006"]
+        assert ["outbox.E006"] == ids(checks.database_is_postgresql())
     finally:
         connections.settings[DEFAULT_DB_ALIAS]["ENGINE"] = original
         connections[DEFAULT_DB_ALIAS] = alias

@@ -78,7 +78,7 @@ class TestShardsWithWork:
         row(1, shard=2)
         row(2, shard=5, attempts=1, available_at=later())
         row(3, shard=6, published_at=Now())
-        assert shards_with_work(using=USING) == [1, 2]
+        assert [1, 2] == shards_with_work(using=USING)
 
 
 def test_settle_records_the_time():
@@ -86,10 +86,10 @@ def test_settle_records_the_time():
     A settled row is published, once.
     """
     first = row(1)
-    assert settle([first], using=USING) == 1
-    assert settle([first], using=USING) == 0
+    assert 1 == settle([first], using=USING)
+    assert 0 == settle([first], using=USING)
     first.refresh_from_db()
-    assert first.state == "published"
+    assert "published" == first.state
 
 
 def test_give_back_takes_the_claim_back():
@@ -99,7 +99,7 @@ def test_give_back_takes_the_claim_back():
     first = row(1, claims=2)
     give_back([first], using=USING)
     first.refresh_from_db()
-    assert (first.claims, first.attempts) == (1, 0)
+    assert (1, 0) == (first.claims, first.attempts)
 
 
 class TestRetry:
@@ -110,11 +110,11 @@ class TestRetry:
         first = row(1)
         assert retry(first, _raised("no such type"), using=USING)
         first.refresh_from_db()
-        assert (first.state, first.attempts) == ("pending", 1)
+        assert ("pending", 1) == (first.state, first.attempts)
         assert first.available_at > timezone.now()
-        assert (first.error_type, first.error_message) == ("builtins.LookupError", "no such type")
+        assert ("builtins.LookupError", "no such type") == (first.error_type, first.error_message)
         assert "_raised" in first.error_traceback
-        assert due(3, using=USING) == []
+        assert [] == due(3, using=USING)
 
     def test_fails_after_the_last_attempt(self, settings):
         """
@@ -124,7 +124,7 @@ class TestRetry:
         first, second = row(1, attempts=1), row(2)
         assert not retry(first, _raised("again"), using=USING)
         first.refresh_from_db()
-        assert (first.state, first.attempts) == ("failed", 2)
+        assert ("failed", 2) == (first.state, first.attempts)
         assert [second] == due(3, using=USING)
 
     def test_bounds_what_it_keeps(self):

@@ -15,7 +15,7 @@ def test_a_stream_exists_from_when_it_is_asked_for():
     A stream without rows stands at zero, and keeps its epoch when the first comes.
     """
     position = history.head("ticket:1", using=USING)
-    assert position.offset == 0
+    assert 0 == position.offset
     assert shard_of("ticket:1") == Stream.objects.get().shard
     Stream.objects.update(head=3)
     assert (position.epoch, 3) == (
@@ -32,5 +32,5 @@ def test_after_is_in_order_and_limited():
         NotificationOutbox.objects.create(
             stream=stream, shard=0, offset=offset, event="X", object_id="1", payload={}
         )
-    assert [row.offset for row in history.after("a:1", 1, 10, using=USING)] == [2, 3]
-    assert [row.offset for row in history.after("a:1", 0, 1, using=USING)] == [1]
+    assert [2, 3] == [row.offset for row in history.after("a:1", 1, 10, using=USING)]
+    assert [1] == [row.offset for row in history.after("a:1", 0, 1, using=USING)]

@@ -71,7 +71,7 @@ def test_shards_do_not_change():
     """
     A name's shard is the same in every process and version: rows store it.
     """
-    assert [shard_of(name) for name in ("ticket:1", "ticket:2", "project.tickets:1")] == [3, 9, 11]
+    assert [3, 9, 11] == [shard_of(name) for name in ("ticket:1", "ticket:2", "project.tickets:1")]
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_state(expected, values):
     row = NotificationOutbox.objects.get(pk=make(**values).pk)
     assert expected == row.state
     assert [row] == list(getattr(NotificationOutbox.objects, expected)())
-    assert str(row) == "UPDATE_TICKET on ticket:1"
+    assert "UPDATE_TICKET on ticket:1" == str(row)
 
 
 class TestEpoch:
@@ -111,4 +111,4 @@ class TestEpoch:
         Stream.objects.all().delete()
         stream = Stream.objects.create(name="ticket:1", shard=0)
         assert before != Stream.objects.with_epoch().get().epoch
-        assert str(stream) == "ticket:1"
+        assert "ticket:1" == str(stream)

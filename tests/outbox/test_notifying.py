@@ -41,7 +41,7 @@ class TestCreate:
             (f"project.tickets:{project.pk}", "CREATE_TICKET"),
             (f"ticket:{ticket.pk}", "CREATE_TICKET"),
         ] == announced()
-        assert NotificationOutbox.objects.values("event_id").distinct().count() == 1
+        assert 1 == NotificationOutbox.objects.values("event_id").distinct().count()
         assert [TicketSerializer(ticket).data] * 2 == payloads()
 
     def test_over_an_existing_key_is_an_update(self, ticket, announced):
@@ -82,7 +82,7 @@ class TestUpdate:
         """
         ticket.save()
         Ticket.objects.get().save()
-        assert announced() == []
+        assert [] == announced()
 
     @pytest.mark.parametrize("kind", [list, set, tuple])
     def test_of_some_fields_shows_what_is_stored(self, ticket, announced, kind):
@@ -92,7 +92,7 @@ class TestUpdate:
         ticket.title, ticket.status = "Changed", Ticket.Status.CLOSED
         ticket.save(update_fields=kind(["title"]))
         assert update(ticket) == announced()
-        assert [payloads()[0][key] for key in ("title", "status")] == ["Changed", "open"]
+        assert ["Changed", "open"] == [payloads()[0][key] for key in ("title", "status")]
 
     def test_of_other_fields_is_not_announced(self, ticket, announced):
         """
@@ -101,19 +101,19 @@ class TestUpdate:
         ticket.title = "Changed"
         ticket.save(update_fields=["status"])
         ticket.save(update_fields=[])
-        assert announced() == []
+        assert [] == announced()
 
     def test_of_no_loaded_field_reads_nothing_more(self, ticket, announced):
         """
         A deferred field is neither loaded nor taken for a change.
         """
         Ticket.objects.only("title").get().save()
-        assert announced() == []
+        assert [] == announced()
         deferred = Ticket.objects.only("title").get()
         deferred.title = "Changed"
         deferred.save()
         assert update(ticket) == announced()
-        assert payloads()[0]["status"] == "open"
+        assert "open" == payloads()[0]["status"]
 
     def test_with_an_expression_shows_its_value(self, ticket, announced):
         """
@@ -121,11 +121,11 @@ class TestUpdate:
         """
         ticket.priority = F("priority") + 1
         ticket.save()
-        assert payloads()[0]["priority"] == 3
+        assert 3 == payloads()[0]["priority"]
         ticket.refresh_from_db()
         ticket.title = Concat(F("title"), Value("!"))
         ticket.save(update_fields=["title"])
-        assert payloads()[-1]["title"] == "The logo is blurred!"
+        assert "The logo is blurred!" == payloads()[-1]["title"]
 
     def test_from_a_stale_instance_is_a_change(self, ticket, announced):
         """
@@ -134,7 +134,7 @@ class TestUpdate:
         Ticket.objects.filter(pk=ticket.pk).update(title="Newer")
         ticket.save()
         assert update(ticket) == announced()
-        assert payloads()[0]["title"] == "The logo is blurred"
+        assert "The logo is blurred" == payloads()[0]["title"]
 
     def test_after_a_rollback_is_a_change(self, ticket, announced):
         """
@@ -144,7 +144,7 @@ class TestUpdate:
         with pytest.raises(ZeroDivisionError), transaction.atomic():
             ticket.save()
             raise ZeroDivisionError
-        assert announced() == []
+        assert [] == announced()
         ticket.save()
         assert update(ticket) == announced()
 
@@ -214,8 +214,8 @@ class TestAtomicity:
         with transaction.atomic():
             ticket.title = "Changed"
             ticket.save()
-            assert seen() == ["The logo is blurred", 0]
-        assert seen() == ["Changed", 2]
+            assert ["The logo is blurred", 0] == seen()
+        assert ["Changed", 2] == seen()
 
     def test_a_savepoint_takes_its_rows_with_it(self, ticket, announced):
         """
@@ -229,7 +229,7 @@ class TestAtomicity:
                 ticket.save()
                 raise ZeroDivisionError
         assert update(ticket) == announced()
-        assert payloads()[0]["title"] == "Kept"
+        assert "Kept" == payloads()[0]["title"]
 
     def test_without_a_transaction_a_failed_capture_takes_the_save_back(self, ticket, announced):
         """
@@ -246,8 +246,8 @@ class TestAtomicity:
         finally:
             with connection.cursor() as cursor:
                 cursor.execute("ALTER TABLE away RENAME TO outbox_notificationoutbox")
-        assert Ticket.objects.get().title == "The logo is blurred"
-        assert announced() == []
+        assert "The logo is blurred" == Ticket.objects.get().title
+        assert [] == announced()
 
 
 class TestCost:
@@ -263,20 +263,20 @@ class TestCost:
         A changed save costs one statement more; no savepoint.
         """
         project.name = "Intranet"
-        assert self.queries(project.save) == ["BEGIN", "UPDATE", "SELECT", "INSERT", "COMMIT"]
+        assert ["BEGIN", "UPDATE", "SELECT", "INSERT", "COMMIT"] == self.queries(project.save)
 
     def test_of_a_field_that_decides_the_streams_is_one_read_more(self, ticket):
         """
         Where the instance can't know what was stored, the row is read, locked.
         """
         ticket.title = "Changed"
-        assert self.queries(ticket.save) == ["BEGIN", "SELECT", "UPDATE", "INSERT", "COMMIT"]
+        assert ["BEGIN", "SELECT", "UPDATE", "INSERT", "COMMIT"] == self.queries(ticket.save)
 
     def test_of_an_unchanged_save_is_one_read(self, project):
         """
         A save that changes nothing reads the row, and inserts nothing.
         """
-        assert self.queries(project.save) == ["BEGIN", "SELECT", "UPDATE", "COMMIT"]
+        assert ["BEGIN", "SELECT", "UPDATE", "COMMIT"] == self.queries(project.save)
 
 
 class TestRefusal:
@@ -297,8 +297,8 @@ class TestRefusal:
                 Ticket(project=project, **values).save()
             assert field == caught.value.field
             connection.set_rollback(False)
-            assert Ticket.objects.count() == 1
-        assert announced() == []
+            assert 1 == Ticket.objects.count()
+        assert [] == announced()
 
 
 def test_fixtures_are_silent(ticket, announced):
@@ -307,7 +307,7 @@ def test_fixtures_are_silent(ticket, announced):
     """
     ticket.title = "Loaded"
     ticket.save_base(raw=True)
-    assert announced() == []
+    assert [] == announced()
 
 
 def test_a_model_that_is_not_registered_is_silent(announced, other):
@@ -316,7 +316,7 @@ def test_a_model_that_is_not_registered_is_silent(announced, other):
     """
     other.first_name = "O."
     other.save()
-    assert announced() == []
+    assert [] == announced()
     assert get_user_model().objects.filter(first_name="O.").exists()
 
 
@@ -326,5 +326,5 @@ async def test_async_saves_are_captured(ticket):
     """
     ticket.title = "Changed"
     await ticket.asave()
-    assert await NotificationOutbox.objects.acount() == 2
+    assert 2 == await NotificationOutbox.objects.acount()
     await sync_to_async(connections.close_all)()

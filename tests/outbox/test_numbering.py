@@ -50,10 +50,10 @@ def test_offsets_are_gapless_per_stream():
         announce("a:1", 2)
         announce("b:1")
         number_all()
-    assert offsets("a:1") == [1, 2, 3, 4]
-    assert offsets("b:1") == [1, 2]
-    assert dict(Stream.objects.values_list("name", "head")) == {"a:1": 4, "b:1": 2}
-    assert number_all() == 0
+    assert [1, 2, 3, 4] == offsets("a:1")
+    assert [1, 2] == offsets("b:1")
+    assert {"a:1": 4, "b:1": 2} == dict(Stream.objects.values_list("name", "head"))
+    assert 0 == number_all()
 
 
 def test_a_stream_made_by_a_subscriber_goes_on():
@@ -63,7 +63,7 @@ def test_a_stream_made_by_a_subscriber_goes_on():
     Stream.objects.create(name="a:1", shard=shard_of("a:1"))
     announce("a:1")
     number_all()
-    assert offsets("a:1") == [1]
+    assert [1] == offsets("a:1")
 
 
 def test_batches_are_bounded(settings):
@@ -72,8 +72,8 @@ def test_batches_are_bounded(settings):
     """
     settings.OUTBOX = {"BATCH_ROWS": 2}
     announce("a:1", 3)
-    assert [number_all() for _ in range(3)] == [2, 1, 0]
-    assert offsets("a:1") == [1, 2, 3]
+    assert [2, 1, 0] == [number_all() for _ in range(3)]
+    assert [1, 2, 3] == offsets("a:1")
 
 
 def test_uncommitted_rows_wait_and_leave_no_gap():
@@ -94,11 +94,11 @@ def test_uncommitted_rows_wait_and_leave_no_gap():
     inserted.wait()
     announce("a:1")
     number_all()
-    assert offsets("a:1") == [1]
+    assert [1] == offsets("a:1")
     release.set()
     thread.join()
     number_all()
-    assert offsets("a:1") == [2, 1]
+    assert [2, 1] == offsets("a:1")
 
 
 def test_concurrent_writers_and_numberers_agree():
@@ -142,10 +142,10 @@ def test_claims_are_counted_for_who_publishes():
     """
     announce("a:1")
     number(shard_of("a:1"), using=USING, claiming=False)
-    assert NotificationOutbox.objects.get().claims == 0
+    assert 0 == NotificationOutbox.objects.get().claims
     announce("a:1")
     number(shard_of("a:1"), using=USING, claiming=True)
-    assert list(NotificationOutbox.objects.values_list("claims", flat=True)) == [1, 1]
+    assert [1, 1] == list(NotificationOutbox.objects.values_list("claims", flat=True))
 
 
 class TestLocks:
@@ -191,7 +191,7 @@ class TestLocks:
         shard = shard_of("a:1")
 
         def inside():
-            assert number(shard, using=USING, claiming=False) == 1
+            assert 1 == number(shard, using=USING, claiming=False)
 
         self.holds(publishing_lock(shard, using=USING), inside)
 

@@ -39,7 +39,7 @@ class TestDelete:
         Ticket.objects.create(project=project, title="Second")
         NotificationOutbox.objects.all().delete()
         Ticket.objects.all().delete()
-        assert len(announced()) == 4
+        assert 4 == len(announced())
 
     def test_rolled_back_is_silent(self, ticket, announced):
         """
@@ -48,7 +48,7 @@ class TestDelete:
         with pytest.raises(ZeroDivisionError), transaction.atomic():
             ticket.delete()
             raise ZeroDivisionError
-        assert announced() == []
+        assert [] == announced()
 
     def test_of_what_is_gone_is_silent(self, ticket, announced):
         """
@@ -84,7 +84,7 @@ def test_no_ghost_returns_after_its_deletion(ticket, announced):
         started.wait()
     thread.join()
     assert not Ticket.objects.exists()
-    assert [event for _, event in announced()] == ["DELETE_TICKET", "DELETE_TICKET"]
+    assert ["DELETE_TICKET", "DELETE_TICKET"] == [event for _, event in announced()]
 
 
 class TestManyToMany:
@@ -106,7 +106,7 @@ class TestManyToMany:
         office.members.remove(demo)
         office.members.set([demo])
         office.members.clear()
-        assert self.members() == [["demo"], ["demo", "other"], ["other"], [], ["demo"], []]
+        assert [["demo"], ["demo", "other"], ["other"], [], ["demo"], []] == self.members()
 
     def test_without_a_change_is_silent(self, office, demo):
         """
@@ -115,7 +115,7 @@ class TestManyToMany:
         office.members.clear()
         office.members.add(demo)
         office.members.add(demo)
-        assert self.members() == [["demo"]]
+        assert [["demo"]] == self.members()
 
     def test_from_the_other_side(self, office, other):
         """
@@ -125,4 +125,4 @@ class TestManyToMany:
         other.projects.remove(office)
         other.projects.add(office)
         other.projects.clear()
-        assert self.members() == [["other"], [], ["other"], []]
+        assert [["other"], [], ["other"], []] == self.members()

@@ -87,5 +87,5 @@ def test_two_operators_at_once_replay_it_once(failed, demo, other):
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(outcomes) == ["refused", "replayed"]
-    assert NotificationOutbox.objects.filter(event_id=failed.event_id, offset=None).count() == 1
+    assert ["refused", "replayed"] == sorted(outcomes)
+    assert 1 == NotificationOutbox.objects.filter(event_id=failed.event_id, offset=None).count()

@@ -32,7 +32,7 @@ def test_prunes_old_published_rows_only(settings):
         make(4, failed_at=OLD, error_type="E"),
         make(5, created_at=OLD, available_at=OLD),
     ]
-    assert prune(using=DEFAULT_DB_ALIAS) == 2
+    assert 2 == prune(using=DEFAULT_DB_ALIAS)
     assert kept == list(NotificationOutbox.objects.order_by("id"))
 
 
@@ -42,7 +42,7 @@ def test_a_replayed_row_outlives_its_replay():
     """
     again = make(2, published_at=OLD)
     failed = make(1, failed_at=OLD, error_type="E", replayed_at=OLD, replayed_as=again)
-    assert prune(using=DEFAULT_DB_ALIAS) == 1
+    assert 1 == prune(using=DEFAULT_DB_ALIAS)
     failed.refresh_from_db()
     assert failed.replayed_as is None
     assert failed.replayed_at is not None

@@ -42,7 +42,7 @@ class TestAuthenticate:
         """
         with pytest.raises(RefusedError) as caught:
             authenticate(scope(authorization=value, cookie=session_of(demo)))
-        assert caught.value.code == CloseCode.NOT_AUTHENTICATED
+        assert CloseCode.NOT_AUTHENTICATED == caught.value.code
 
     @pytest.mark.parametrize("cookie", ["", "sessionid=nonsense", "sessionid=", "é=\x01"])
     def test_no_session_is_nobody(self, cookie):
@@ -112,7 +112,7 @@ class TestOrigin:
         settings.ALLOWED_HOSTS = ["localhost", "[::1]"]
         with pytest.raises(RefusedError) as caught:
             refuse_origin(scope(**headers))
-        assert caught.value.code == CloseCode.ORIGIN_REFUSED
+        assert CloseCode.ORIGIN_REFUSED == caught.value.code
 
     @pytest.mark.parametrize("debug", [True, False])
     def test_local_hosts_need_debug(self, settings, debug):

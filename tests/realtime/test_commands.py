@@ -25,7 +25,7 @@ class TestValid:
         A frame without an action subscribes.
         """
         command = parse(json.dumps({"object_type": "ticket", "id": TICKET}))
-        assert (command.action, command.ref) == ("subscribe", None)
+        assert ("subscribe", None) == (command.action, command.ref)
         assert command.values == {"object_type": "ticket", "id": TICKET, "pk": 7}
 
     @pytest.mark.parametrize("ref", [0, 7, -1, "", "a" * 64])
@@ -43,7 +43,7 @@ class TestValid:
         """
         owner = hashids.encode("project", 3)
         command = parse(json.dumps({"object_type": "project.tickets", "id": owner}))
-        assert command.values["pk"] == 3
+        assert 3 == command.values["pk"]
 
 
 class TestMalformed:
@@ -68,7 +68,7 @@ class TestMalformed:
         """
         Binary, broken JSON and JSON that is no object are malformed.
         """
-        assert refusal(text).code == "malformed"
+        assert "malformed" == refusal(text).code
 
 
 class TestInvalid:
@@ -103,14 +103,14 @@ class TestInvalid:
         What the serializer refuses is named, as DRF names it.
         """
         error = refusal(frame)
-        assert error.code == "invalid"
+        assert "invalid" == error.code
         assert [field] == list(error.errors)
 
     def test_names_the_command(self):
         """
         A refusal says which command it refuses, if that can be said.
         """
-        assert refusal({"ref": 7}).ref == 7
+        assert 7 == refusal({"ref": 7}).ref
         assert refusal({"ref": []}).ref is None
 
 

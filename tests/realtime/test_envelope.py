@@ -66,7 +66,7 @@ def test_a_failed_row_is_skipped_without_its_payload():
     """
     frame = json.loads(skipped_frame(row(object_type="ghost", stream="ghost:7"), "f3a1"))
     assert {"type", "object_type", "id", "offset", "epoch", "event_id"} == set(frame)
-    assert (frame["type"], frame["offset"]) == ("skipped", 42)
+    assert ("skipped", 42) == (frame["type"], frame["offset"])
 
 
 def test_the_envelope_carries_position_and_frame():
@@ -75,13 +75,13 @@ def test_the_envelope_carries_position_and_frame():
     """
     message = envelope(row(), "f3a1")
     assert json.loads(message.pop("frame")) == FRAME
-    assert message == {
+    assert {
         "type": "notification",
         "stream": "ticket:7",
         "epoch": "f3a1",
         "offset": 42,
         "ends": False,
-    }
+    } == message
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_too_large_a_frame_is_a_hint(settings):
     A frame that the layer shouldn't carry is left for the database.
     """
     settings.REALTIME = {"FRAME_BYTES": 10}
-    assert envelope(row(), "f3a1")["frame"] == ""
+    assert "" == envelope(row(), "f3a1")["frame"]
 
 
 def test_an_unknown_type_can_not_be_shown():

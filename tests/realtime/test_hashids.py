@@ -33,14 +33,14 @@ def test_types_have_ids_of_their_own():
     """
     One number's ids differ by type: an id says nothing about objects of another type.
     """
-    assert len({encode(kind, 7) for kind in ("ticket", "project", "user")}) == 3
+    assert 3 == len({encode(kind, 7) for kind in ("ticket", "project", "user")})
 
 
 def test_ids_do_not_change():
     """
     Ids are stored by clients: they are the same in every process and version.
     """
-    assert [encode("ticket", 1), encode("project", 1)] == ["4xd1w", "CE0zw"]
+    assert ["4xd1w", "CE0zw"] == [encode("ticket", 1), encode("project", 1)]
 
 
 def test_salt_changes_them(settings):
@@ -50,7 +50,7 @@ def test_salt_changes_them(settings):
     before = encode("ticket", 1)
     settings.REALTIME = {"HASHID_SALT": "ours", "HASHID_LENGTH": 9}
     assert before != encode("ticket", 1)
-    assert len(encode("ticket", 1)) == 9
+    assert 9 == len(encode("ticket", 1))
 
 
 @pytest.mark.parametrize("text", ["", "4xd1w4xd1w", "4XD1W", "4xd1w ", "\x00", "é"])
@@ -58,4 +58,4 @@ def test_near_misses(text):
     """
     An id with another case, a blank or a repetition is none.
     """
-    assert decode("ticket", text) != 1
+    assert 1 != decode("ticket", text)

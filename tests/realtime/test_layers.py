@@ -53,7 +53,7 @@ async def test_a_group_receives_in_order(layer):
         await layer.group_add("g", channel)
     await layer.group_send_many([("g", {"n": n}) for n in range(3)])
     for channel in channels:
-        assert [(await received_after_behind(layer, channel))["n"] for _ in range(3)] == [0, 1, 2]
+        assert [0, 1, 2] == [(await received_after_behind(layer, channel))["n"] for _ in range(3)]
 
 
 async def test_single_sends(layer):
@@ -63,12 +63,12 @@ async def test_single_sends(layer):
     channel = await layer.new_channel()
     await layer.group_add("g", channel)
     await layer.group_send("g", {"n": 1})
-    assert await received_after_behind(layer, channel) == {"n": 1}
+    assert {"n": 1} == await received_after_behind(layer, channel)
     async with asyncio.timeout(10):
         while not redis.Redis.from_url(django_settings.REDIS_URL).pubsub_numsub(channel)[0][1]:
             await asyncio.sleep(0.01)
     await layer.send(channel, {"n": 2})
-    assert await received_after_behind(layer, channel) == {"n": 2}
+    assert {"n": 2} == await received_after_behind(layer, channel)
 
 
 async def test_hosts_share_the_groups(proxy):
@@ -97,8 +97,8 @@ async def test_who_left_receives_nothing(layer):
     await layer.group_discard("never joined", leaves)
     await layer.group_add("h", leaves)
     await layer.group_send_many([("g", {"n": 1}), ("h", {"n": 2})])
-    assert await received_after_behind(layer, stays) == {"n": 1}
-    assert await received_after_behind(layer, leaves) == {"n": 2}
+    assert {"n": 1} == await received_after_behind(layer, stays)
+    assert {"n": 2} == await received_after_behind(layer, leaves)
 
 
 async def test_a_channel_that_ends_leaves_no_ghost(layer):
@@ -146,7 +146,7 @@ async def test_an_idle_channel_stays(layer):
     done, _ = await asyncio.wait([waiting], timeout=11)
     assert not done
     await layer.group_send("g", {"n": 1})
-    assert await waiting == {"n": 1}
+    assert {"n": 1} == await waiting
 
 
 class TestOutage:
@@ -164,7 +164,7 @@ class TestOutage:
         await proxy.accept()
         assert await received(distant, channel) == BEHIND
         await distant.group_send("g", {"n": 1})
-        assert await received_after_behind(distant, channel) == {"n": 1}
+        assert {"n": 1} == await received_after_behind(distant, channel)
 
     async def test_a_cut_connection_is_made_again(self, proxy, distant, caplog):
         """
@@ -173,11 +173,11 @@ class TestOutage:
         channel = await distant.new_channel()
         await distant.group_add("g", channel)
         await distant.group_send("g", {"n": 0})
-        assert await received_after_behind(distant, channel) == {"n": 0}
+        assert {"n": 0} == await received_after_behind(distant, channel)
         proxy.cut()
         assert await received(distant, channel) == BEHIND
         await distant.group_send("g", {"n": 1})
-        assert await received_after_behind(distant, channel) == {"n": 1}
+        assert {"n": 1} == await received_after_behind(distant, channel)
         assert "Redis is away" in caplog.text
 
     async def test_an_outage_is_logged_once(self, proxy, distant, caplog):
@@ -189,7 +189,7 @@ class TestOutage:
         async with asyncio.timeout(20):
             while proxy.refused < 3:
                 await asyncio.sleep(0.05)
-        assert caplog.text.count("Redis is away") == 1
+        assert 1 == caplog.text.count("Redis is away")
 
     async def test_a_silent_host_is_noticed(self, proxy, distant, caplog):
         """
@@ -198,7 +198,7 @@ class TestOutage:
         channel = await distant.new_channel()
         await distant.group_add("g", channel)
         await distant.group_send("g", {"n": 0})
-        assert await received_after_behind(distant, channel) == {"n": 0}
+        assert {"n": 0} == await received_after_behind(distant, channel)
         proxy.stall()
         joining = asyncio.create_task(distant.group_add("h", channel))
         async with asyncio.timeout(30):

@@ -63,7 +63,7 @@ async def test_nothing_to_send_needs_no_layer(settings):
     A batch of failures doesn't ask the channel layer.
     """
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": "tests.layers.AwayLayer"}}
-    assert (await publish([row(1, object_type="ghost")], EPOCHS)).rows == []
+    assert [] == (await publish([row(1, object_type="ghost")], EPOCHS)).rows
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ def test_names_are_types_and_collections():
     """
     Whatever can be subscribed to has a name.
     """
-    assert registry.names() == ["project", "project.tickets", "ticket"]
+    assert ["project", "project.tickets", "ticket"] == registry.names()
 
 
 def test_a_collection_is_its_owners():
@@ -100,7 +100,7 @@ def test_an_object_without_an_owner_is_in_no_collection():
     """
     A null foreign key leads to no stream.
     """
-    assert TicketType().streams(Ticket(pk=7)) == ["ticket:7"]
+    assert ["ticket:7"] == TicketType().streams(Ticket(pk=7))
 
 
 @pytest.mark.django_db(transaction=True)

@@ -1,0 +1,432 @@
+"""The consumer: each offset once, in order, or a word that it isn't so; and a socket that stays."""
+
+import json
+
+import pytest
+from channels.layers import get_channel_layer
+from channels.testing import WebsocketCommunicator
+from django.conf import settings as django_settings
+from django.db import connection
+from django.test import Client
+
+from apps.outbox.models import NotificationOutbox, Stream
+from apps.realtime import hashids
+from apps.realtime.envelope import envelope
+from apps.realtime.groups import group_for
+from apps.realtime.routing import websocket
+from apps.tickets.models import Ticket
+from apps.tickets.serializers import TicketSerializer
+from tests.sockets import connected, drain, in_thread, signed_in
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("published")]
+
+
+def subject(ticket):
+    return {"object_type": "ticket", "id": hashids.encode("ticket", ticket.pk)}
+
+
+def collection(project):
+    return {"object_type": "project.tickets", "id": hashids.encode("project", project.pk)}
+
+
+async def rename(ticket, title):
+    """Change a ticket, and publish it."""
+    await write(ticket, title)
+    await drain()
+
+
+async def write(ticket, title):
+    """Change a ticket; its rows wait."""
+    ticket.title = title
+    await in_thread(ticket.save)
+
+
+async def lose(settings):
+    """Publish what is due into a channel layer that nobody listens to."""
+    listened_to = settings.CHANNEL_LAYERS
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": "tests.layers.RecordingLayer"}}
+    await drain()
+    settings.CHANNEL_LAYERS = listened_to
+
+
+class TestConnect:
+    async def test_hello_comes_first(self, demo):
+        """
+        A user who is signed in is greeted by name, with the limits in force.
+        """
+        client = Client()
+        await in_thread(client.force_login, demo)
+        cookie = f"{django_settings.SESSION_COOKIE_NAME}={client.cookies['sessionid'].value}"
+        headers = [(b"cookie", cookie.encode()), (b"origin", b"http://localhost:8000")]
+        async with connected(headers) as socket:
+            hello = await socket.receive()
+        assert ("hello", 1, "demo") == (hello["type"], hello["protocol"], hello["user"])
+        assert 200 == hello["limits"]["subscriptions"]
+
+    @pytest.mark.parametrize(
+        ("code", "headers"),
+        [
+            (4401, []),
+            (4401, [(b"authorization", b"Token nonsense")]),
+            (4403, [(b"origin", b"http://evil.example"), (b"cookie", b"sessionid=x")]),
+        ],
+    )
+    async def test_refusal_is_a_close_code_without_hello(self, code, headers):
+        """
+        Who is refused learns why by the code, and is listened to no longer.
+        """
+        async with connected(headers) as socket:
+            assert code == await socket.closed()
+            await socket.send({"action": "ping"})
+            assert await socket.communicator.receive_nothing()
+
+
+class TestSubscribe:
+    async def test_answers_with_the_position(self, demo, ticket):
+        """
+        The answer says where the subscription stands; the next notification is one further.
+        """
+        async with signed_in(demo) as socket:
+            answer = await socket.ask({**subject(ticket), "ref": 7})
+            assert {"type": "subscribed", "ref": 7, **subject(ticket), "offset": 1} == {
+                key: value for key, value in answer.items() if key != "epoch"
+            }
+            await rename(ticket, "Changed")
+            frame = await socket.receive()
+        assert ("UPDATE_TICKET", 2, answer["epoch"]) == (
+            frame["type"],
+            frame["offset"],
+            frame["epoch"],
+        )
+        assert frame["payload"] == await in_thread(lambda: TicketSerializer(ticket).data)
+
+    async def test_to_a_collection_sees_what_is_new_in_it(self, demo, project):
+        """
+        A subscriber of a project's tickets sees one that is created later.
+        """
+        async with signed_in(demo) as socket:
+            answer = await socket.ask(collection(project))
+            await in_thread(Ticket.objects.create, project=project, title="New")
+            await drain()
+            frame = await socket.receive()
+        assert ("CREATE_TICKET", answer["offset"] + 1) == (frame["type"], frame["offset"])
+        assert collection(project) == frame["subscription"]
+        assert "ticket" == frame["object_type"]
+
+    async def test_twice_changes_nothing(self, demo, ticket):
+        """
+        Subscribing again answers with the present position; each notification still comes once.
+        """
+        async with signed_in(demo) as socket:
+            await socket.ask(subject(ticket))
+            await rename(ticket, "Changed")
+            assert 2 == (await socket.receive())["offset"]
+            assert 2 == (await socket.ask(subject(ticket)))["offset"]
+            await rename(ticket, "Again")
+            assert 3 == (await socket.receive())["offset"]
+            assert await socket.silent()
+
+    async def test_missing_and_forbidden_are_the_same(self, demo, other, ticket):
+        """
+        Nobody learns of what isn't theirs: not by the answer, nor by the number of queries.
+        """
+        missing = {"object_type": "ticket", "id": hashids.encode("ticket", 4711)}
+        async with signed_in(other) as socket:
+            answers = [await socket.ask(frame) for frame in (missing, subject(ticket))]
+            assert answers[0] == answers[1]
+            assert ("error", "not_found") == (answers[0]["type"], answers[0]["code"])
+            await rename(ticket, "Secret")
+            assert await socket.silent()
+        assert not await in_thread(Stream.objects.filter(name="ticket:4711").exists)
+
+    async def test_someone_elses_collection_is_not_found(self, other, project):
+        """
+        A collection is seen by who sees its owner.
+        """
+        async with signed_in(other) as socket:
+            assert "not_found" == (await socket.ask(collection(project)))["code"]
+
+    async def test_there_is_a_limit(self, settings, demo, ticket, project):
+        """
+        One subscription more than the limit is refused; the others go on.
+        """
+        settings.REALTIME = {"SUBSCRIPTIONS": 1}
+        async with signed_in(demo) as socket:
+            await socket.ask(subject(ticket))
+            assert "limit" == (await socket.ask(collection(project)))["code"]
+            assert "subscribed" == (await socket.ask(subject(ticket)))["type"]
+
+    async def test_with_the_database_away_is_temporary(self, demo, ticket):
+        """
+        A command that the database can't answer now is refused as such; the socket stays.
+        """
+        async with signed_in(demo) as socket:
+            await in_thread(_rename_table, "outbox_stream", "away")
+            try:
+                answer = await socket.ask({**subject(ticket), "ref": 1})
+            finally:
+                await in_thread(_rename_table, "away", "outbox_stream")
+            assert ("unavailable", True, 1) == (answer["code"], answer["temporary"], answer["ref"])
+            assert "subscribed" == (await socket.ask(subject(ticket)))["type"]
+
+
+class TestUnsubscribe:
+    async def test_ends_it(self, demo, ticket):
+        """
+        After the answer nothing of the stream comes; doing it twice is no error.
+        """
+        async with signed_in(demo) as socket:
+            await socket.ask(subject(ticket))
+            for ref in (1, 2):
+                answer = await socket.ask({"action": "unsubscribe", "ref": ref, **subject(ticket)})
+                expected = {"type": "unsubscribed", "ref": ref, **subject(ticket)}
+                assert {**expected, "reason": "requested"} == answer
+            await rename(ticket, "Changed")
+            assert await socket.silent()
+
+    async def test_a_deleted_object_ends_it(self, demo, ticket, project):
+        """
+        The last notification is the deletion; then the server says that it is over.
+        """
+        about = subject(ticket)
+        async with signed_in(demo) as socket:
+            await socket.ask(about)
+            await in_thread(ticket.delete)
+            await drain()
+            frames = [await socket.receive() for _ in range(2)]
+            assert ["DELETE_TICKET", "unsubscribed"] == [frame["type"] for frame in frames]
+            assert {"id": about["id"]} == frames[0]["payload"]
+            assert ("deleted", False) == (frames[1]["reason"], frames[1]["resubscribe"])
+            assert "not_found" == (await socket.ask(about))["code"]
+
+
+class TestCommands:
+    @pytest.mark.parametrize(
+        ("code", "frame"),
+        [("malformed", b"{}"), ("malformed", "{"), ("malformed", [1]), ("invalid", {"id": "x"})],
+    )
+    async def test_a_mistake_leaves_the_socket_and_its_subscriptions(self, demo, ticket, code, frame):
+        """
+        A refused command is answered; what was subscribed still comes.
+        """
+        async with signed_in(demo) as socket:
+            await socket.ask(subject(ticket))
+            assert code == (await socket.ask(frame))["code"]
+            await rename(ticket, "Changed")
+            assert 2 == (await socket.receive())["offset"]
+
+    async def test_pong_has_no_answer(self, demo):
+        """
+        An answer is not answered.
+        """
+        async with signed_in(demo) as socket:
+            await socket.send({"action": "pong"})
+            assert await socket.silent()
+
+
+class TestCatchUp:
+    async def test_a_gap_is_filled_from_the_database(self, settings, demo, ticket):
+        """
+        What the channel layer lost is sent before what comes after it.
+        """
+        async with signed_in(demo) as socket:
+            await socket.ask(subject(ticket))
+            for title in ("one", "two"):
+                await write(ticket, title)
+                await lose(settings)
+            await rename(ticket, "three")
+            frames = [await socket.receive() for _ in range(3)]
+            assert [2, 3, 4] == [frame["offset"] for frame in frames]
+            assert ["one", "two", "three"] == [frame["payload"]["title"] for frame in frames]
+            assert await socket.silent()
+
+    async def test_any_order_loss_and_repetition(self, demo, ticket, settings):
+        """
+        Whatever the layer does to the messages, each offset comes once, in order.
+        """
+        settings.REALTIME = {"CATCH_UP_ROWS": 2}
+        layer = get_channel_layer()
+        async with signed_in(demo) as socket:
+            answer = await socket.ask(subject(ticket))
+            for title in "abcdefg":
+                await write(ticket, title)
+            await lose(settings)
+            rows = await in_thread(
+                lambda: list(
+                    NotificationOutbox.objects.filter(stream=f"ticket:{ticket.pk}", offset__gt=1)
+                )
+            )
+            messages = {row.offset: envelope(row, answer["epoch"]) for row in rows}
+            for offset in (2, 5, 3, 5, 2, 8, 7):
+                await layer.group_send(group_for(f"ticket:{ticket.pk}"), messages[offset])
+            frames = [await socket.receive() for _ in range(7)]
+            assert list(range(2, 9)) == [frame["offset"] for frame in frames]
+            assert await socket.silent()
+
+    async def test_too_large_a_frame_is_read_from_the_database(self, demo, ticket, settings):
+        """
+        A hint brings the notification all the same.
+        """
+        settings.REALTIME = {"FRAME_BYTES": 10}
+        async with signed_in(demo) as socket:
+            await socket.ask(subject(ticket))
+            await rename(ticket, "Large")
+            assert "Large" == (await socket.receive())["payload"]["title"]
+
+    async def test_behind_means_look(self, settings, demo, ticket):
+        """
+        When the layer may have lost something, the database is asked: also for the last message.
+        """
+        async with signed_in(demo) as socket:
+            await socket.ask(subject(ticket))
+            await write(ticket, "Lost")
+            await lose(settings)
+            await get_channel_layer().group_send(
+                group_for(f"ticket:{ticket.pk}"), {"type": "behind"}
+            )
+            assert "Lost" == (await socket.receive())["payload"]["title"]
+
+    async def test_a_failed_row_is_skipped(self, demo, ticket, settings):
+        """
+        The offset of a row that failed comes as skipped, without its payload.
+        """
+        settings.OUTBOX = {"MAX_ATTEMPTS": 1}
+        async with signed_in(demo) as socket:
+            await socket.ask(subject(ticket))
+            await write(ticket, "Poison")
+            await in_thread(NotificationOutbox.objects.update, object_id="1x")
+            await in_thread(NotificationOutbox.objects.update, object_type="ghost", object_id="1")
+            await drain()
+            await rename(ticket, "Next")
+            frames = [await socket.receive() for _ in range(2)]
+        assert [("skipped", 2), ("UPDATE_TICKET", 3)] == [
+            (frame["type"], frame["offset"]) for frame in frames
+        ]
+        assert "payload" not in frames[0]
+
+    async def test_a_row_that_cannot_be_shown_yet_is_waited_for(self, demo, ticket):
+        """
+        Behind a row that may still be published nothing is sent: order is kept.
+        """
+        async with signed_in(demo) as socket:
+            await socket.ask(subject(ticket))
+            await write(ticket, "Later")
+            await in_thread(NotificationOutbox.objects.update, object_type="ghost")
+            await drain()
+            await get_channel_layer().group_send(
+                group_for(f"ticket:{ticket.pk}"), {"type": "behind"}
+            )
+            assert await socket.silent()
+            await in_thread(NotificationOutbox.objects.update, object_type="ticket")
+            await get_channel_layer().group_send(
+                group_for(f"ticket:{ticket.pk}"), {"type": "behind"}
+            )
+            assert "Later" == (await socket.receive())["payload"]["title"]
+
+    async def test_with_the_database_away_it_waits_for_the_next_occasion(self, settings, demo, ticket):
+        """
+        A catch-up that fails loses nothing: the next one sends it.
+        """
+        group = group_for(f"ticket:{ticket.pk}")
+        async with signed_in(demo) as socket:
+            await socket.ask(subject(ticket))
+            await write(ticket, "Late")
+            await lose(settings)
+            await in_thread(_rename_table, "outbox_stream", "away")
+            try:
+                await get_channel_layer().group_send(group, {"type": "behind"})
+                assert await socket.silent()
+            finally:
+                await in_thread(_rename_table, "away", "outbox_stream")
+            await get_channel_layer().group_send(group, {"type": "behind"})
+            assert "Late" == (await socket.receive())["payload"]["title"]
+
+
+class TestResync:
+    @pytest.mark.parametrize("lost", [[2], [2, 3]])
+    async def test_a_pruned_gap_is_said(self, settings, demo, ticket, lost):
+        """
+        If what is missing is no longer kept, the client gets the present state and is told why.
+        """
+        group = group_for(f"ticket:{ticket.pk}")
+        async with signed_in(demo) as socket:
+            await socket.ask(subject(ticket))
+            for title in ("one", "two"):
+                await write(ticket, title)
+            await lose(settings)
+            await in_thread(NotificationOutbox.objects.filter(offset__in=lost).delete)
+            await get_channel_layer().group_send(group, {"type": "behind"})
+            frame = await socket.receive()
+            assert ("resynced", "pruned", 3) == (frame["type"], frame["reason"], frame["offset"])
+            assert "two" == frame["payload"]["title"]
+            await rename(ticket, "three")
+            assert 4 == (await socket.receive())["offset"]
+
+    async def test_another_epoch_is_said(self, demo, project, ticket):
+        """
+        After a restore the offsets mean something else: the client starts anew, collections included.
+        """
+        async with signed_in(demo) as socket:
+            before = [await socket.ask(about) for about in (subject(ticket), collection(project))]
+            await in_thread(Stream.objects.all().delete)
+            await in_thread(NotificationOutbox.objects.all().delete)
+            await rename(ticket, "Restored")
+            frames = [await socket.receive() for _ in range(2)]
+        assert {"epoch"} == {frame["reason"] for frame in frames}
+        assert not {frame["epoch"] for frame in frames} & {frame["epoch"] for frame in before}
+        payloads = {frame["object_type"]: frame.get("payload") for frame in frames}
+        assert "Restored" == payloads["ticket"]["title"]
+        assert payloads["project.tickets"] is None
+
+    async def test_what_may_no_longer_be_seen_ends(self, demo, ticket, project):
+        """
+        Where the present state would be due, but isn't the user's to see, the subscription ends.
+        """
+        async with signed_in(demo) as socket:
+            await socket.ask(subject(ticket))
+            await in_thread(project.members.clear)
+            await in_thread(Stream.objects.all().delete)
+            await in_thread(NotificationOutbox.objects.all().delete)
+            await rename(ticket, "Secret")
+            frame = await socket.receive()
+            assert ("unsubscribed", "revoked") == (frame["type"], frame["reason"])
+            assert await socket.silent()
+
+
+class TestIsolation:
+    async def test_an_unknown_message_is_ignored(self, demo, ticket, caplog):
+        """
+        A message of a type that this version doesn't know harms nobody.
+        """
+        async with signed_in(demo) as socket:
+            await socket.ask(subject(ticket))
+            await get_channel_layer().group_send(
+                group_for(f"ticket:{ticket.pk}"), {"type": "from.the.future"}
+            )
+            assert await socket.silent()
+        assert "Unknown message" in caplog.text
+
+    async def test_a_bug_closes_with_a_code_and_no_traceback(self, demo, ticket, caplog):
+        """
+        What nobody thought of ends the socket with 4500, after which the client comes back.
+        """
+        async with signed_in(demo) as socket:
+            await socket.ask(subject(ticket))
+            await get_channel_layer().group_send(
+                group_for(f"ticket:{ticket.pk}"), {"type": "notification"}
+            )
+            assert 4500 == await socket.closed()
+        assert "The consumer failed" in caplog.text
+
+
+async def test_a_wrong_address_is_refused():
+    """
+    Elsewhere there is no socket.
+    """
+    accepted, _ = await WebsocketCommunicator(websocket, "/ws/elsewhere/").connect()
+    assert not accepted
+
+
+def _rename_table(old, new):
+    with connection.cursor() as cursor:
+        cursor.execute(f"ALTER TABLE {old} RENAME TO {new}")

@@ -1,0 +1,95 @@
+"""A socket to the consumer in this process, with what its tests need around it."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+from channels.testing import WebsocketCommunicator
+from django.db import DEFAULT_DB_ALIAS, connections
+from rest_framework.authtoken.models import Token
+
+from apps.realtime.routing import websocket
+from workers.relay import Relay
+
+T = TypeVar("T")
+PATIENCE = 10
+
+
+async def in_thread(function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+    """Return what a function returns that uses the ORM, run in a thread of its own."""
+
+    def run() -> T:
+        try:
+            return function(*args, **kwargs)
+        finally:
+            connections.close_all()
+
+    return await asyncio.to_thread(run)
+
+
+async def drain() -> None:
+    """Publish what is due."""
+
+    def run() -> None:
+        with Relay(using=DEFAULT_DB_ALIAS) as relay:
+            relay.drain()
+
+    await in_thread(run)
+
+
+class Socket:
+    """One connection: sends and receives JSON frames."""
+
+    def __init__(self, communicator: WebsocketCommunicator) -> None:
+        self.communicator = communicator
+
+    async def send(self, frame: Any) -> None:
+        """Send a frame; text and bytes as they are, anything else as JSON."""
+        if isinstance(frame, bytes):
+            await self.communicator.send_to(bytes_data=frame)
+        else:
+            text = frame if isinstance(frame, str) else json.dumps(frame)
+            await self.communicator.send_to(text_data=text)
+
+    async def receive(self) -> Any:
+        """Return the next frame."""
+        return json.loads(await self.communicator.receive_from(PATIENCE))
+
+    async def ask(self, frame: Any) -> Any:
+        """Send a command and return its answer."""
+        await self.send(frame)
+        return await self.receive()
+
+    async def closed(self) -> int:
+        """Return the code with which the server ends the socket."""
+        message = await self.communicator.receive_output(PATIENCE)
+        assert "websocket.close" == message["type"]
+        return message["code"]
+
+    async def silent(self) -> bool:
+        """Whether nothing was sent: a ping's answer is the next that comes."""
+        return await self.ask({"action": "ping", "ref": "silent"}) == {"type": "pong", "ref": "silent"}
+
+
+@asynccontextmanager
+async def connected(headers: list[tuple[bytes, bytes]]) -> AsyncIterator[Socket]:
+    """A socket with these headers, accepted."""
+    communicator = WebsocketCommunicator(websocket, "/ws/notifications/", headers=headers)
+    accepted, _ = await communicator.connect(PATIENCE)
+    assert accepted
+    try:
+        yield Socket(communicator)
+    finally:
+        await communicator.disconnect()
+
+
+@asynccontextmanager
+async def signed_in(user: Any) -> AsyncIterator[Socket]:
+    """A socket of a user, past its hello."""
+    token, _ = await in_thread(Token.objects.get_or_create, user=user)
+    headers = [(b"authorization", f"Token {token.key}".encode())]
+    async with connected(headers) as socket:
+        assert "hello" == (await socket.receive())["type"]
+        yield socket
