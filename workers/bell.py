@@ -5,6 +5,7 @@ import time
 from functools import lru_cache
 
 import redis
+from celery import Celery
 from django.conf import settings
 from redis.backoff import NoBackoff
 from redis.retry import Retry
@@ -35,7 +36,7 @@ def ring(using: str) -> None:
         return
     try:
         if _redis().set(KEY, using, nx=True, px=RINGING_SECONDS * 1000):
-            _send()
+            _send(app)
     except Exception as error:  # noqa: BLE001  # whatever it is, the save is committed and the sweep comes
         _away_until = time.monotonic() + COOL_DOWN_SECONDS
         logger.warning("The bell is silent: %s", error, extra={"action": "bell_silent"})
@@ -49,22 +50,23 @@ def clear() -> None:
         logger.debug("Redis is away", extra={"action": "bell_silent"})
 
 
-def sweep() -> bool:
+def sweep(beat: Celery) -> bool:
     """
-    Ask a worker to look, bell or not, unless it has such a message still before it; whether it was asked.
+    Ask a worker to look, bell or not, unless one is asked already; return whether it was.
 
-    So an absent worker finds one message, not one for each sweep.
+    Whether is read off the queue, so that an absent worker finds one message, not one for each sweep.
+    Raises what the broker of the app ``beat`` raises, if it is away.
     """
-    with app.pool.acquire(block=True) as connection:
-        queue = app.amqp.queues[app.conf.task_default_queue](connection.default_channel)
+    with beat.pool.acquire(block=True) as connection:
+        queue = beat.amqp.queues[beat.conf.task_default_queue](connection.default_channel)
         if queue.queue_declare().message_count:
             return False
-    _send()
+    _send(beat)
     return True
 
 
-def _send() -> None:
-    app.send_task(DRAIN, retry=False, ignore_result=True)
+def _send(celery: Celery) -> None:
+    celery.send_task(DRAIN, retry=False, ignore_result=True)
 
 
 @lru_cache

@@ -7,6 +7,7 @@ from django.contrib import admin, messages
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.timesince import timesince
@@ -59,7 +60,7 @@ class NotificationOutboxAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # no
             },
         ),
         ("Error", {"fields": ["error_type", "error_message", "readable_traceback"]}),
-        ("Replay", {"fields": ["replayed_at", "replayed_by", "replayed_as", "replay_of"]}),
+        ("Replay", {"fields": ["replayed_at", "replayed_by", "replayed_as", "replays"]}),
     ]
 
     def has_add_permission(self, request: HttpRequest) -> bool:
@@ -94,10 +95,13 @@ class NotificationOutboxAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # no
     def readable_traceback(self, row: NotificationOutbox) -> SafeString:
         return format_html("<pre>{}</pre>", row.error_traceback)
 
-    @admin.display(description="replay of")
-    def replay_of(self, row: NotificationOutbox) -> str:
+    @admin.display(description="replays")
+    def replays(self, row: NotificationOutbox) -> str:
         original = NotificationOutbox.objects.filter(replayed_as=row.pk).first()
-        return "" if original is None else f"row {original.pk}"
+        if original is None:
+            return ""
+        url = reverse("admin:outbox_notificationoutbox_change", args=[original.pk])
+        return format_html('<a href="{}">row {}</a>', url, original.pk)
 
     @admin.action(description="Replay the selected failed notifications", permissions=["replay"])
     def replay_failed(self, request: HttpRequest, queryset: QuerySet[NotificationOutbox]) -> None:

@@ -2,13 +2,15 @@
 
 from typing import Any
 
-from django.http import Http404
 from rest_framework.viewsets import ModelViewSet
 
 from apps.realtime import hashids
 
 from .models import Project, Ticket
 from .serializers import ProjectSerializer, TicketSerializer
+
+
+NO_KEY = -1
 
 
 class HashidViewSet(ModelViewSet):  # type: ignore[type-arg]  # not generic at run time
@@ -21,9 +23,9 @@ class HashidViewSet(ModelViewSet):  # type: ignore[type-arg]  # not generic at r
         return super().get_queryset().visible_to(self.request.user)
 
     def get_object(self) -> Any:
-        self.kwargs["id"] = hashids.decode(self.object_type, self.kwargs["id"])
-        if self.kwargs["id"] is None:
-            raise Http404
+        pk = hashids.decode(self.object_type, self.kwargs["id"])
+        # An id of nothing goes the way of an id that no object has, and gets the same answer.
+        self.kwargs["id"] = NO_KEY if pk is None else pk
         return super().get_object()
 
 

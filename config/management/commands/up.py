@@ -107,9 +107,8 @@ def _keep_running(servers: Servers, supervisor: Supervisor) -> None:
 
 def _manage(*arguments: str) -> None:
     """Run a command of manage.py in a process of its own, which reads the settings anew."""
-    done = subprocess.run(
-        [sys.executable, settings.BASE_DIR / "manage.py", *arguments], check=False
-    )
+    command = [sys.executable, settings.BASE_DIR / "manage.py", *arguments]
+    done = subprocess.run(command, check=False)  # noqa: S603  # our own command
     if done.returncode:
         raise CommandError(f"manage.py {arguments[0]} failed; what it said is above.")
 
@@ -122,7 +121,8 @@ def _refuse_used_port(variable: str) -> None:
             probe.bind(("0.0.0.0", port))  # noqa: S104  # where the processes will listen
         except OSError as error:
             raise CommandError(
-                f"Port {port} can't be used ({error.strerror}). Stop what uses it, or set {variable} to another."
+                f"Port {port} can't be used ({error.strerror}). "
+                f"Stop what uses it, or set {variable} to another."
             ) from None
 
 

@@ -1,0 +1,136 @@
+"""The embedded servers: one owner, started once, nothing left running, and sentences for what goes wrong."""
+
+import os
+import subprocess
+import sys
+import threading
+
+import psycopg
+import pytest
+import redis
+from django.conf import settings
+
+from config.embedded import EmbeddedServerError, Servers, postgres_url, redis_url
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("data")
+
+
+def redis_of(folder):
+    return redis.Redis.from_url(redis_url(folder))
+
+
+class TestServers:
+    def test_start_serve_stop(self, folder):
+        """
+        Both are started once, serve, and are gone in the end; a second start is for what is missing.
+        """
+        servers = Servers(folder)
+        with servers.owned():
+            assert ["PostgreSQL", "Redis"] == servers.start()
+            assert [] == servers.start()
+            with psycopg.connect(postgres_url(folder)) as connection:
+                assert (1,) == connection.execute("SELECT 1").fetchone()
+            redis_of(folder).shutdown(nosave=True)
+            assert ["Redis"] == servers.start()
+            servers.stop()
+        with pytest.raises(redis.ConnectionError):
+            redis_of(folder).ping()
+        with pytest.raises(psycopg.OperationalError):
+            psycopg.connect(postgres_url(folder))
+        servers.stop()
+
+    def test_what_a_killed_owner_left_is_taken_over(self, folder):
+        """
+        After `kill -9` the lock is free, and the servers are used, and stopped, by who comes next.
+        """
+        script = (
+            "import sys, pathlib; from config.embedded import Servers\n"
+            "servers = Servers(pathlib.Path(sys.argv[1]))\n"
+            "with servers.owned():\n"
+            "    servers.start(); print('up', flush=True); sys.stdin.read()\n"
+        )
+        owner = subprocess.Popen(
+            [sys.executable, "-c", script, folder],
+            cwd=settings.BASE_DIR,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        assert b"up\n" == owner.stdout.readline()
+        servers = Servers(folder)
+        with pytest.raises(EmbeddedServerError, match=f"in use by process {owner.pid}"):
+            servers.owned().__enter__()
+        owner.kill()
+        owner.communicate()
+        with servers.owned():
+            assert [] == servers.start()
+            servers.stop()
+
+    def test_a_stale_socket_is_no_obstacle(self, tmp_path):
+        """
+        What a killed Redis left in the folder doesn't keep a new one from starting.
+        """
+        servers = Servers(tmp_path, postgres=False)
+        with servers.owned():
+            servers.start()
+            os.kill(redis_of(tmp_path).info("server")["process_id"], 9)
+            waiter = threading.Event()
+            while _answers(tmp_path):
+                waiter.wait(0.01)
+            assert (tmp_path / "redis.sock").exists()
+            assert ["Redis"] == servers.start()
+            servers.stop()
+
+
+def _answers(folder):
+    try:
+        return redis_of(folder).ping()
+    except redis.ConnectionError:
+        return False
+
+
+class TestRefusal:
+    def test_a_folder_that_cannot_be_written(self, tmp_path):
+        """
+        The sentence names the folder, and the way out.
+        """
+        (tmp_path / "file").touch()
+        with pytest.raises(EmbeddedServerError, match=r"Can't write to .*file.*DATA_DIR"):
+            Servers(tmp_path / "file").owned().__enter__()
+
+    def test_a_redis_that_does_not_start(self, tmp_path, monkeypatch):
+        """
+        The sentence names its log.
+        """
+        (tmp_path / "redis.sock").mkdir()
+        monkeypatch.setattr("config.embedded.REDIS_START_SECONDS", 0.2)
+        with pytest.raises(EmbeddedServerError, match=r"redis\.log"):
+            Servers(tmp_path, postgres=False).start()
+
+    def test_a_postgres_that_does_not_start(self, tmp_path):
+        """
+        The sentence names its log.
+        """
+        (tmp_path / "postgres").mkdir()
+        (tmp_path / "postgres" / "PG_VERSION").write_text("18")
+        with pytest.raises(EmbeddedServerError, match="PostgreSQL did not start"):
+            Servers(tmp_path, redis=False).start()
+
+    def test_a_half_written_pid_file_is_no_server(self, tmp_path):
+        """
+        Until its file is whole, the server's address is where it will be.
+        """
+        (tmp_path / "postgres").mkdir()
+        (tmp_path / "postgres" / "postmaster.pid").write_text("12\n")
+        assert f"{tmp_path}/postgres" in postgres_url(tmp_path)
+
+
+def test_a_long_path_has_a_short_socket(tmp_path):
+    """
+    A socket's path may not be long; deep folders get one elsewhere, always the same.
+    """
+    deep = tmp_path / ("x" * 100)
+    assert len(redis_url(deep)) < 108
+    assert redis_url(deep) == redis_url(deep) != redis_url(tmp_path / ("y" * 100))

@@ -1,0 +1,184 @@
+"""`manage.py up` and `manage.py servers`, run as a newcomer runs them."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import urllib.request
+
+import psutil
+import pytest
+from django.conf import settings
+
+from tests.processes import free_port, wait_until
+
+
+class Run:
+    """A command of manage.py in a folder of its own, and what it says."""
+
+    def __init__(self, data_dir, *command, **environment):
+        self.port, self.daphne_port = free_port(), free_port()
+        inherited = {
+            name: value
+            for name, value in os.environ.items()
+            if name not in ("DATABASE_URL", "REDIS_URL", "DEBUG", "SECRET_KEY")
+        }
+        self.process = subprocess.Popen(
+            [sys.executable, "manage.py", *command],
+            cwd=settings.BASE_DIR,
+            env={
+                **inherited,
+                "DATA_DIR": str(data_dir),
+                "PORT": str(self.port),
+                "DAPHNE_PORT": str(self.daphne_port),
+                **environment,
+            },
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.said = ""
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self):
+        for line in self.process.stdout:
+            self.said += line
+
+    def until(self, words):
+        wait_until(lambda: words in self.said or self.process.poll() is not None, words)
+        assert words in self.said, self.said
+
+    def end(self, number=signal.SIGINT):
+        self.process.send_signal(number)
+        return self.ended()
+
+    def ended(self):
+        code = self.process.wait(60)
+        self._reader.join()
+        self.process.stdout.close()
+        return code
+
+
+def running_in(folder):
+    """Return the processes whose command line or environment names a folder."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            words = [*process.cmdline(), process.environ().get("DATA_DIR", "")]
+        except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
+            continue
+        if process.pid != os.getpid() and any(str(folder) in word for word in words):
+            found.append(process)
+    return found
+
+
+class TestUp:
+    def test_everything_runs_and_nothing_is_left(self, tmp_path):
+        """
+        From an empty folder to a site that answers; what is killed comes back; Ctrl-C ends it all.
+        """
+        up = Run(tmp_path, "up")
+        try:
+            up.until("Ctrl-C stops everything.")
+            for line in (
+                "PostgreSQL started",
+                "Redis started",
+                "Applying outbox.0001_initial",
+                "The demo data is there.",
+                f"http://localhost:{up.port}/api/",
+                f"ws://localhost:{up.daphne_port}/ws/notifications/",
+                "demo, other, admin",
+            ):
+                assert line in up.said
+            with urllib.request.urlopen(f"http://127.0.0.1:{up.port}/admin/login/") as answer:
+                assert 200 == answer.status
+            with urllib.request.urlopen(
+                f"http://127.0.0.1:{up.port}/static/admin/css/base.css"
+            ) as answer:
+                assert 200 == answer.status
+            beat = next(p for p in running_in(tmp_path) if "beat" in p.cmdline())
+            beat.kill()
+            up.until("beat was killed by SIGKILL; starting it again.")
+            redis = next(p for p in running_in(tmp_path) if "redis-server" in p.name())
+            redis.kill()
+            wait_until(lambda: up.said.count("Redis started") == 2, "Redis is started again")
+        finally:
+            assert 0 == up.end()
+        assert "Everything has stopped." in up.said
+        assert [] == running_in(tmp_path)
+
+    def test_after_a_kill_it_starts_again(self, tmp_path):
+        """
+        What a killed run left behind, locks, servers and processes, is no obstacle.
+        """
+        up = Run(tmp_path, "up")
+        up.until("Ctrl-C stops everything.")
+        up.end(signal.SIGKILL)
+        again = Run(tmp_path, "up", PORT=str(up.port), DAPHNE_PORT=str(up.daphne_port))
+        try:
+            again.until("Ctrl-C stops everything.")
+            assert "left behind by an earlier run" in again.said
+        finally:
+            again.end(signal.SIGTERM)
+        assert [] == running_in(tmp_path)
+
+    @pytest.mark.parametrize("variable", ["PORT", "DAPHNE_PORT"])
+    def test_a_port_in_use_is_a_sentence(self, tmp_path, variable):
+        """
+        Before anything is started it says which port, and what to do.
+        """
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+            port = taken.getsockname()[1]
+            up = Run(tmp_path, "up", **{variable: str(port)})
+            assert 1 == up.ended()
+        assert f"Port {port} can't be used (Address already in use)" in up.said
+        assert f"set {variable} to another" in up.said
+        assert "Traceback" not in up.said
+        assert [] == running_in(tmp_path)
+
+    def test_a_folder_in_use_is_a_sentence(self, tmp_path):
+        """
+        A second one says who was first.
+        """
+        servers = Run(tmp_path, "servers")
+        try:
+            servers.until("Ctrl-C stops both.")
+            up = Run(tmp_path, "up")
+            assert 1 == up.ended()
+            assert f"is in use by process {servers.process.pid}" in up.said
+            assert 1 == Run(tmp_path, "servers").ended()
+        finally:
+            assert 0 == servers.end()
+        assert re.search("DATABASE_URL=postgresql://.*\nREDIS_URL=unix://", servers.said)
+        assert "Both have stopped." in servers.said
+        assert [] == running_in(tmp_path)
+
+    def test_a_failed_migration_stops_the_start(self, tmp_path):
+        """
+        With a database that refuses, it says so and stops.
+        """
+        up = Run(
+            tmp_path,
+            "up",
+            DATABASE_URL="postgresql://nobody@127.0.0.1:1/none",
+            SECRET_KEY="x1" * 30,
+        )
+        assert 1 == up.ended()
+        assert "manage.py migrate failed; what it said is above." in up.said
+        assert [] == running_in(tmp_path)
+
+    def test_interrupted_early_it_stops(self, tmp_path):
+        """
+        Ctrl-C during the migrations leaves nothing running either.
+        """
+        up = Run(tmp_path, "up")
+        up.until("Operations to perform")
+        up.end()
+        assert "Everything has stopped." in up.said
+        assert [] == running_in(tmp_path)

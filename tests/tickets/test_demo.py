@@ -1,0 +1,86 @@
+"""The demo data, and the command that keeps it changing."""
+
+import io
+import os
+import signal
+import threading
+
+import pytest
+from django.contrib.auth import authenticate, get_user_model
+from django.core.management import CommandError, call_command
+
+from apps.outbox.models import NotificationOutbox
+from apps.tickets.models import Project, Ticket
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def run(settings):
+    settings.DEBUG = True
+
+    def run(*arguments):
+        out = io.StringIO()
+        call_command("demo", *arguments, stdout=out)
+        return out.getvalue()
+
+    return run
+
+
+def test_creates_accounts_projects_and_tickets(run):
+    """
+    Each account's password is its name; doing it again changes nothing.
+    """
+    run()
+    before = (Project.objects.count(), Ticket.objects.count())
+    assert "demo, other, admin" in run()
+    assert before == (Project.objects.count(), Ticket.objects.count()) == (2, 7)
+    for name in ("demo", "other", "admin"):
+        assert authenticate(username=name, password=name)
+    assert get_user_model().objects.get(username="admin").is_superuser
+
+
+def test_if_empty_respects_what_is_there(run, other):
+    """
+    In a database with users nothing is created.
+    """
+    assert "" == run("--if-empty")
+    assert not Project.objects.exists()
+
+
+def test_is_refused_without_debug(settings):
+    """
+    Accounts with well-known passwords have no place in production.
+    """
+    settings.DEBUG = False
+    with pytest.raises(CommandError, match="DEBUG"):
+        call_command("demo")
+    assert not get_user_model().objects.exists()
+
+
+def test_live_keeps_changing(run):
+    """
+    Each change is announced, and said.
+    """
+    run()
+    before = NotificationOutbox.objects.count()
+    out = run("--live", "--interval", "0", "--changes", "3")
+    assert 4 == len(out.splitlines())
+    assert before + 6 == NotificationOutbox.objects.count()
+
+
+def test_live_ends_with_ctrl_c(run):
+    """
+    Interrupted, it says what it did.
+    """
+    threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+    assert "Stopped after 1 changes." in run("--live", "--interval", "60")
+
+
+def test_live_without_tickets(run):
+    """
+    With nothing left to change it says so.
+    """
+    run()
+    Ticket.objects.all().delete()
+    assert "no ticket left" in run("--live", "--interval", "0", "--changes", "1")

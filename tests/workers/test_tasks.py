@@ -1,0 +1,51 @@
+"""The tasks are thin: they clear the bell, and drain; they prune."""
+
+from datetime import timedelta
+
+import pytest
+from django.db.models.functions import Now
+
+from apps.outbox.models import NotificationOutbox
+from workers import bell, tasks
+from workers.app import app
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def test_drain_publishes_and_clears_the_bell(empty_outbox, ticket):
+    """
+    What is due is published; what commits after it was read can ring again.
+    """
+    ticket.title = "Changed"
+    ticket.save()
+    bell._redis().set(bell.KEY, "default")
+    tasks.drain()
+    tasks._relay().close()
+    tasks._relay.cache_clear()
+    assert {"published"} == {row.state for row in NotificationOutbox.objects.all()}
+    assert not bell._redis().exists(bell.KEY)
+
+
+def test_prune_drops_what_is_old(published):
+    """
+    Past their retention published rows are deleted.
+    """
+    NotificationOutbox.objects.update(published_at=Now() - timedelta(days=8))
+    tasks.prune_outbox()
+    assert not NotificationOutbox.objects.exists()
+
+
+def test_what_beat_schedules_exists():
+    """
+    Each entry of the schedule is a task, or the sweep, which beat's scheduler knows itself.
+    """
+    scheduled = {entry["task"] for entry in app.conf.beat_schedule.values()}
+    assert {"outbox.sweep"} == scheduled - set(app.tasks)
+
+
+def test_tasks_carry_nothing():
+    """
+    A task has no arguments: what there is to do is in the outbox.
+    """
+    for name in (bell.DRAIN, "outbox.prune"):
+        app.tasks[name].__header__()
