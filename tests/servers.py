@@ -46,9 +46,10 @@ def pytest_unconfigure() -> None:
 
 def keep() -> None:
     """Run the embedded servers until standard input ends."""
-    import psycopg
+    # Not in the process that measures coverage: it would be too early there.
+    import psycopg  # noqa: PLC0415
 
-    from config.embedded import EmbeddedServerError, Servers, postgres_url
+    from config.embedded import EmbeddedServerError, Servers, postgres_url  # noqa: PLC0415
 
     servers = Servers(
         DATA_DIR,

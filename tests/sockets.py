@@ -10,7 +10,9 @@ from channels.testing import WebsocketCommunicator
 from django.db import DEFAULT_DB_ALIAS, connections
 from rest_framework.authtoken.models import Token
 
+from apps.realtime import hashids
 from apps.realtime.routing import websocket
+from apps.tickets.models import Project
 from workers.relay import Relay
 
 T = TypeVar("T")
@@ -68,9 +70,34 @@ class Socket:
         assert "websocket.close" == message["type"]
         return message["code"]
 
-    async def silent(self) -> bool:
-        """Whether nothing was sent: a ping's answer is the next that comes."""
-        return await self.ask({"action": "ping", "ref": "silent"}) == {"type": "pong", "ref": "silent"}
+    async def answers(self) -> bool:
+        """Whether nothing came before the answer to a ping."""
+        return await self.ask({"action": "ping", "ref": 1}) == {"type": "pong", "ref": 1}
+
+    async def silent(self, user: Any) -> bool:
+        """
+        Whether nothing came of all that was published before.
+
+        A witness is published after it, on the same connection of the channel layer, and comes next.
+        """
+        project = await in_thread(_project_of, user)
+        about = {"object_type": "project", "id": hashids.encode("project", project.pk)}
+        if (await self.ask(about))["type"] != "subscribed":
+            return False
+        project.name = "Witness"
+        await in_thread(project.save)
+        await drain()
+        frame = await self.receive()
+        await self.ask({"action": "unsubscribe", **about})
+        return frame["type"] == "UPDATE_PROJECT"
+
+
+def _project_of(user: Any) -> Project:
+    project = Project.objects.create(name="For a witness")
+    project.members.add(user)
+    with Relay(using=DEFAULT_DB_ALIAS) as relay:
+        relay.drain()
+    return project
 
 
 @asynccontextmanager

@@ -3,6 +3,7 @@
 import logging
 import time
 from functools import lru_cache
+from typing import Any
 
 import redis
 from celery import Celery
@@ -58,11 +59,16 @@ def sweep(beat: Celery) -> bool:
     Raises what the broker of the app ``beat`` raises, if it is away.
     """
     with beat.pool.acquire(block=True) as connection:
-        queue = beat.amqp.queues[beat.conf.task_default_queue](connection.default_channel)
-        if queue.queue_declare().message_count:
+        if waiting(beat, connection):
             return False
     _send(beat)
     return True
+
+
+def waiting(celery: Celery, connection: Any) -> int:
+    """Return how many messages wait for a worker."""
+    queue: Any = celery.amqp.queues[celery.conf.task_default_queue](connection.default_channel)
+    return int(queue.queue_declare().message_count)
 
 
 def _send(celery: Celery) -> None:

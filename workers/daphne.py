@@ -9,14 +9,19 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 from daphne.cli import CommandLineInterface
 from daphne.server import Server
 from daphne.ws_protocol import WebSocketProtocol
+from twisted.internet import defer, reactor
 
 from apps.realtime.conf import realtime_settings
 
 SERVICE_RESTART = 1012
+#: How long the clients have to answer the close.
+CLOSE_SECONDS = 2.0
 
 
 class NotificationServer(Server):
     """Says why it ends a socket: too large a frame (1009), a restart (1012)."""
+
+    connections: dict[Any, dict[str, Any]]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -27,12 +32,27 @@ class NotificationServer(Server):
         self.ws_factory.setProtocolOptions(failByDrop=False)
 
     def kill_all_applications(self) -> Any:
-        """Called before the server stops."""
-        for protocol, details in list(self.connections.items()):
-            if isinstance(protocol, WebSocketProtocol) and protocol.state == protocol.STATE_OPEN:
-                protocol.serverClose(code=SERVICE_RESTART)
-            if "application_instance" not in details:  # the parent expects one in each
-                del self.connections[protocol]
+        """Called before the server stops; it waits for what is returned."""
+        sockets = [
+            protocol
+            for protocol in self.connections
+            if isinstance(protocol, WebSocketProtocol) and protocol.state == protocol.STATE_OPEN
+        ]
+        for socket in sockets:
+            # Not sendClose: it takes only the codes of applications, and 1012 is a server's.
+            socket.sendCloseFrame(code=SERVICE_RESTART)
+        closed = defer.DeferredList([socket.is_closed for socket in sockets])
+        closed.addTimeout(CLOSE_SECONDS, reactor, onTimeoutCancel=lambda *_: None)
+        return closed.addCallback(self._end_applications)
+
+    def _end_applications(self, _: Any) -> Any:
+        """Called when the sockets are closed, or have had their time."""
+        # The parent expects an application for each connection; one that just closed has none.
+        self.connections = {
+            protocol: details
+            for protocol, details in self.connections.items()
+            if "application_instance" in details
+        }
         return super().kill_all_applications()
 
 

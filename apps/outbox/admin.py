@@ -27,9 +27,11 @@ class StateFilter(admin.SimpleListFilter):
         return [("pending", "pending"), ("published", "published"), ("failed", "failed")]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        if self.value() not in ("pending", "published", "failed"):
+        state = self.value()
+        if state not in ("pending", "published", "failed"):
             return queryset
-        return getattr(queryset, self.value())()
+        chosen: QuerySet[Any] = getattr(queryset, state)()
+        return chosen
 
 
 @admin.register(NotificationOutbox)
@@ -107,15 +109,16 @@ class NotificationOutboxAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # no
     def replay_failed(self, request: HttpRequest, queryset: QuerySet[NotificationOutbox]) -> None:
         """Announce the selected rows again, oldest first; say which were refused, and why."""
         replayed, refused = [], []
+        operator: Any = request.user
         for row in queryset.order_by("id"):
             try:
-                replay(row.pk, by=request.user, using=queryset.db)
+                replay(row.pk, by=operator, using=queryset.db)
             except NotReplayableError as error:
                 refused.append(str(error))
             else:
                 replayed.append(row)
         if replayed:
-            LogEntry.objects.log_actions(request.user.pk, replayed, CHANGE, "Replayed.")
+            LogEntry.objects.log_actions(operator.pk, replayed, CHANGE, "Replayed.")
             self.message_user(request, f"Replayed: {len(replayed)}.", messages.SUCCESS)
         for reason in refused[:MOST_REASONS]:
             self.message_user(request, reason, messages.WARNING)

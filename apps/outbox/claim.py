@@ -10,7 +10,7 @@ from django.db.models.functions import Now
 
 from .backoff import backoff
 from .conf import outbox_settings
-from .models import SHARDS, NotificationOutbox
+from .models import SHARDS, NotificationOutbox, OutboxQuerySet
 
 LONGEST_ERROR = 20_000
 
@@ -78,6 +78,6 @@ def retry(row: NotificationOutbox, error: Exception, *, using: str) -> bool:
     return not spent
 
 
-def _pending(rows: Iterable[NotificationOutbox], using: str):
+def _pending(rows: Iterable[NotificationOutbox], using: str) -> OutboxQuerySet:
     pks = [row.pk for row in rows]
     return NotificationOutbox.objects.using(using).pending().filter(pk__in=pks)

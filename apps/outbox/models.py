@@ -32,9 +32,8 @@ class StreamQuerySet(models.QuerySet["Stream"]):
             " '{}'::regclass::oid::text"
         )
         table = self.model._meta.db_table
-        return self.annotate(
-            cluster=RawSQL(cluster.format(table), (), output_field=models.TextField())
-        )
+        mark = RawSQL(cluster.format(table), (), output_field=models.TextField())  # noqa: S611  # constants
+        return self.annotate(cluster=mark)
 
 
 class Stream(models.Model):
@@ -69,10 +68,6 @@ class Stream(models.Model):
 
 
 class OutboxQuerySet(models.QuerySet["NotificationOutbox"]):
-    def unnumbered(self) -> Self:
-        """Committed rows that have no offset yet, in commit order of each object."""
-        return self.filter(offset=None).order_by("id")
-
     def pending(self) -> Self:
         """Rows that are neither published nor failed."""
         return self.filter(PENDING)

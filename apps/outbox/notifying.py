@@ -1,6 +1,6 @@
 """Where every save of a live model passes: what it announces is captured here."""
 
-from collections.abc import Collection
+from collections.abc import Iterable
 from typing import Any
 
 from django.db import models, router, transaction
@@ -34,7 +34,7 @@ class Notifying(models.Model):
         force_insert: Any = False,
         force_update: bool = False,
         using: str | None = None,
-        update_fields: Collection[str] | None = None,
+        update_fields: Iterable[str] | None = None,
     ) -> None:
         using = using or router.db_for_write(type(self), instance=self)
         announcer = announcers.get(self._meta.concrete_model or type(self))
@@ -81,7 +81,7 @@ class _Change:
         instance: Notifying,
         announcer: Announcer,
         using: str,
-        update_fields: Collection[str] | None,
+        update_fields: Iterable[str] | None,
         inserting: bool,
     ) -> None:
         self.instance = instance
@@ -139,7 +139,7 @@ class _Change:
         )
 
 
-def _written(instance: models.Model, update_fields: Collection[str] | None) -> dict[str, Any]:
+def _written(instance: models.Model, update_fields: Iterable[str] | None) -> dict[str, Any]:
     """Return the attributes that a save writes, with the values in memory."""
     return {
         field.attname: instance.__dict__[field.attname]

@@ -45,7 +45,7 @@ def number(shard: int, *, using: str, claiming: bool) -> int:
         if claiming:
             _claim_again(shard, using)
         cursor.execute(NUMBER.format(**tables), values)
-        return cursor.rowcount
+        return int(cursor.rowcount)
 
 
 def _claim_again(shard: int, using: str) -> None:

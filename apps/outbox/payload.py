@@ -11,7 +11,7 @@ from .exceptions import PayloadError
 SMALLEST_INTEGER, LARGEST_INTEGER = -(2**63), 2**63 - 1
 
 
-def plain(value: Any, field: str) -> Any:
+def plain(value: Any, field: str) -> Any:  # noqa: PLR0911  # a table of types
     """
     Return ``value`` as plain JSON: None, bool, int, float, str, list and dict.
 

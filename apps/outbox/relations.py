@@ -55,7 +55,7 @@ def _many_to_many_changed(
     using: str,
     **_: Any,
 ) -> None:
-    live = (model if reverse else type(instance))._meta.concrete_model
+    live: Any = (model if reverse else type(instance))._meta.concrete_model
     if action.startswith("pre_"):
         owners = _owners(live, sender, instance, reverse, pk_set, using)
         # Locked before the relation changes: a concurrent change of the same object waits here.

@@ -30,8 +30,8 @@ def settings_are_sound(**_: Any) -> list[CheckMessage]:
 @register()
 def layer_reaches_other_processes(**_: Any) -> list[CheckMessage]:
     """There is a channel layer, and it is one that the worker and Daphne share."""
-    backend = settings.CHANNEL_LAYERS.get("default", {}).get("BACKEND")
-    if backend is None or get_channel_layer() is None:
+    backend = str(settings.CHANNEL_LAYERS.get("default", {}).get("BACKEND", ""))
+    if not backend or get_channel_layer() is None:
         return [Error('CHANNEL_LAYERS has no "default".', id="realtime.E003")]
     if backend == IN_MEMORY and not settings.DEBUG:
         hint = "Use apps.realtime.layers.NotificationChannelLayer."

@@ -15,7 +15,7 @@ from .commands import Command, parse
 from .conf import realtime_settings
 from .database import in_database
 from .exceptions import CommandError
-from .subscriptions import Subscription, Verdict, open_position, read_page, read_present
+from .subscriptions import Page, Subscription, Verdict, open_position, read_page, read_present
 
 logger = logging.getLogger(__name__)
 
@@ -130,23 +130,28 @@ class NotificationConsumer(AsyncConsumer):
 
     async def catch_up(self, subscription: Subscription) -> None:
         """Send what the history has after the subscription's offset, or say that continuity is lost."""
-        while subscription.stream in self.subscriptions:
-            try:
+        try:
+            while True:
                 page = await in_database(read_page, subscription.stream, subscription.offset)
-            except DATABASE_AWAY:
-                # The next notification is a gap again, and so another occasion.
-                logger.warning("The database is away", extra={"action": "database_away"})
-                return None
-            if page.head.epoch != subscription.epoch:
-                return await self._resync(subscription, "epoch")
-            for entry in page.entries:
-                if entry.offset != subscription.offset + 1:
-                    return await self._resync(subscription, "pruned")
-                await self._forward(subscription, entry.offset, entry.frame, entry.ends)
-            if page.waits or subscription.offset >= page.head.offset:
-                return None
-            if not page.entries:
-                return await self._resync(subscription, "pruned")
+                if lost := await self._send_page(subscription, page):
+                    await self._resync(subscription, lost)
+                ended = subscription.stream not in self.subscriptions
+                if ended or page.waits or subscription.offset >= page.head.offset:
+                    break
+        except DATABASE_AWAY:
+            # The next notification is a gap again, and so another occasion.
+            logger.warning("The database is away", extra={"action": "database_away"})
+
+    async def _send_page(self, subscription: Subscription, page: Page) -> str:
+        """Send a page of history as far as it continues; return why it doesn't, if so."""
+        if page.head.epoch != subscription.epoch:
+            return "epoch"
+        for entry in page.entries:
+            if entry.offset != subscription.offset + 1:
+                return "pruned"
+            await self._forward(subscription, entry.offset, entry.frame, entry.ends)
+        is_hole = not page.entries and not page.waits and subscription.offset < page.head.offset
+        return "pruned" if is_hole else ""
 
     async def _open(self, subscription: Subscription) -> Subscription:
         if len(self.subscriptions) >= realtime_settings().SUBSCRIPTIONS:
@@ -179,7 +184,8 @@ class NotificationConsumer(AsyncConsumer):
     async def _resync(self, subscription: Subscription, reason: str) -> None:
         present = await in_database(read_present, self.user, subscription)
         if present is None:
-            return await self._end(subscription, "revoked")
+            await self._end(subscription, "revoked")
+            return
         position, payload = present
         subscription.epoch, subscription.offset = position.epoch, position.offset
         await self.send_frame(frames.resynced(subscription, payload, reason))

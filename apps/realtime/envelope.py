@@ -60,7 +60,7 @@ def timestamp(moment: datetime) -> str:
 
 
 def _about(row: NotificationOutbox, epoch: str) -> dict[str, Any]:
-    frame = {
+    frame: dict[str, Any] = {
         "type": "",
         "object_type": row.object_type,
         "id": hashids.encode(row.object_type, int(row.object_id)),

@@ -6,6 +6,7 @@ when it comes back. Queues are bounded, and an overflow is not silent. A batch g
 """
 
 import asyncio
+import logging
 import uuid
 from collections.abc import Iterable
 from typing import Any
@@ -14,6 +15,8 @@ from channels_redis.pubsub import RedisPubSubChannelLayer, RedisPubSubLoopLayer
 from channels_redis.utils import _consistent_hash, _wrap_close, decode_hosts
 
 from .link import Link
+
+logger = logging.getLogger(__name__)
 
 #: What a channel gets instead of the messages it missed: read the database.
 BEHIND = {"type": "behind"}
@@ -39,7 +42,9 @@ class NotificationLoopLayer(RedisPubSubLoopLayer):
         super().__init__(hosts, **kwargs)
         self.capacity = capacity
         self._joined: dict[str, set[str]] = {}
-        self._shards = [Link(host, self._deliver, self._missed) for host in decode_hosts(hosts)]
+        self._shards: list[Link] = [
+            Link(host, self._deliver, self._missed) for host in decode_hosts(hosts)
+        ]
 
     async def new_channel(self, prefix: str = "specific.") -> str:
         """Return the name of a new channel of this process."""
@@ -84,13 +89,14 @@ class NotificationLoopLayer(RedisPubSubLoopLayer):
         await super().flush()
 
     def _link(self, name: str) -> Link:
-        return self._shards[_consistent_hash(name, len(self._shards))]
+        link: Link = self._shards[_consistent_hash(name, len(self._shards))]
+        return link
 
     def _forget(self, channel: str) -> None:
         for name in self._joined.pop(channel, set()):
             self._leave(name, channel)
-        if self.channels.pop(channel, None) is not None:
-            self._link(channel).unwant(channel)
+        self.channels.pop(channel, None)
+        self._link(channel).unwant(channel)
 
     def _leave(self, name: str, channel: str) -> None:
         members = self.groups.get(name, set())
@@ -102,16 +108,23 @@ class NotificationLoopLayer(RedisPubSubLoopLayer):
 
     def _deliver(self, name: str, data: bytes) -> None:
         """Called for each message that arrives: decoded once, queued for everyone it is for."""
-        message = self.channel_layer.deserialize(data)
-        for channel in self.groups.get(name, {name}):
-            if queue := self.channels.get(channel):
-                self._put(queue, message)
+        try:
+            message = self.channel_layer.deserialize(data)
+        except Exception:  # whatever it is, somebody else sent it
+            logger.exception("Unreadable message", extra={"action": "unreadable_message"})
+            message = BEHIND
+        for channel in self._members(name):
+            self._put(self.channels[channel], message)
 
     def _missed(self, names: Iterable[str]) -> None:
         """Called when messages for these names may have been missed."""
-        channels = {channel for name in names for channel in self.groups.get(name, {name})}
-        for channel in channels & self.channels.keys():
+        for channel in {channel for name in names for channel in self._members(name)}:
             self._put(self.channels[channel], BEHIND)
+
+    def _members(self, name: str) -> set[str]:
+        """Return the channels that a name, a group's or a channel's own, stands for."""
+        members: set[str] = self.groups.get(name, {name})
+        return {member for member in members if member in self.channels}
 
     def _put(self, queue: "asyncio.Queue[Any]", message: dict[str, Any]) -> None:
         if not queue.full():

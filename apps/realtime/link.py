@@ -12,7 +12,6 @@ from redis import asyncio as aioredis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError
 
 logger = logging.getLogger(__name__)
 
@@ -111,10 +110,10 @@ class Link:
             await client.aclose(close_connection_pool=True)
 
     async def _listen(self) -> None:
-        while not _is_cancelled():
+        while True:
             try:
                 await self._session()
-            except (RedisError, OSError) as error:
+            except Exception as error:  # noqa: BLE001  # whatever broke, a new connection is the cure
                 if not self._away:
                     logger.warning("Redis is away: %s", error, extra={"action": "redis_away"})
             self._away = True
@@ -123,7 +122,7 @@ class Link:
             await asyncio.sleep(RECONNECT_SECONDS * (0.5 + random.random()))  # noqa: S311
 
     async def _session(self) -> None:
-        """Listen on one connection until it breaks. Raises RedisError or OSError."""
+        """Listen on one connection until it breaks. Raises what breaks it."""
         async with self._listener.pubsub() as pubsub:
             await pubsub.connect()
             if _is_cancelled():
@@ -157,19 +156,28 @@ class Link:
             await self._changed.wait()
 
     async def _read(self, pubsub: Any) -> None:
-        """Deliver what arrives; ask, in a silence, whether Redis is still there."""
-        asked = False
-        while not _is_cancelled():
+        """Take what arrives; ask, in a silence, whether Redis is still there."""
+        silent = False
+        while True:
             message = await pubsub.get_message(timeout=SILENCE_SECONDS)
-            if message is None:
-                if asked:
-                    raise RedisConnectionError("it does not answer")
+            silent = self._take(message, silent)
+            if silent:
                 await pubsub.ping()
-            elif message["type"] == "message":
-                self._deliver(message["channel"].decode(), message["data"])
-            elif message["type"] == "subscribe":
-                self._confirm(message["channel"].decode())
-            asked = message is None
+
+    def _take(self, message: dict[str, Any] | None, silent: bool) -> bool:
+        """
+        Deliver a message, or note a confirmation; return whether there was none.
+
+        Raises ConnectionError at the second silence in a row: Redis was asked, and didn't answer.
+        """
+        if message is None:
+            if silent:
+                raise RedisConnectionError("it does not answer")
+        elif message["type"] == "message":
+            self._deliver(message["channel"].decode(), message["data"])
+        elif message["type"] == "subscribe":
+            self._confirm(message["channel"].decode())
+        return message is None
 
     def _confirm(self, name: str) -> None:
         self._confirmed.add(name)

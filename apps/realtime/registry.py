@@ -69,7 +69,7 @@ class ObjectType:
 
     def owner_model(self, collection: str) -> type[models.Model]:
         """Return the model of the objects that own a collection of this type's objects."""
-        return self._field(self.collections[collection]).related_model  # type: ignore[return-value]
+        return self._field(self.collections[collection]).related_model
 
     def _attname(self, key: str) -> str:
         return self._field(key).attname

@@ -9,6 +9,8 @@ from rest_framework.exceptions import ValidationError
 from . import hashids
 from .registry import names, owner_type
 
+LONGEST_REF = 64
+
 
 class TextField(serializers.CharField):
     """Text, and nothing that Python can turn into text."""
@@ -22,11 +24,13 @@ class TextField(serializers.CharField):
 class RefField(serializers.Field):  # type: ignore[type-arg]  # not generic at run time
     """The client's own number or string, returned in the answer."""
 
-    default_error_messages = {"invalid": "Expected a number, or a string of at most 64 characters."}
+    default_error_messages = {
+        "invalid": f"Expected a number, or a string of at most {LONGEST_REF} characters."
+    }
 
     def to_internal_value(self, data: Any) -> int | str:
         is_number = isinstance(data, int) and not isinstance(data, bool) and abs(data) < 2**63
-        if not (is_number or (isinstance(data, str) and len(data) <= 64)):
+        if not (is_number or (isinstance(data, str) and len(data) <= LONGEST_REF)):
             self.fail("invalid")
         return data  # type: ignore[no-any-return]
 

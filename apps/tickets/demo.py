@@ -1,6 +1,7 @@
 """Data to play with."""
 
 import random
+from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.db import transaction
@@ -49,7 +50,7 @@ def change_something() -> str:
     return f"{ticket.title}: {ticket.get_status_display()}"
 
 
-def _account(name: str) -> object:
+def _account(name: str) -> Any:
     model = get_user_model()
     if found := model.objects.filter(username=name).first():
         return found

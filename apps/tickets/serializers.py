@@ -13,7 +13,7 @@ from .models import Project, Ticket
 
 class ProjectSerializer(serializers.ModelSerializer[Project]):
     id = HashidField("project")
-    members = serializers.SlugRelatedField("username", many=True, read_only=True)
+    members: Any = serializers.SlugRelatedField("username", many=True, read_only=True)
 
     class Meta:
         model = Project

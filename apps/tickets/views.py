@@ -9,7 +9,6 @@ from apps.realtime import hashids
 from .models import Project, Ticket
 from .serializers import ProjectSerializer, TicketSerializer
 
-
 NO_KEY = -1
 
 
@@ -20,7 +19,8 @@ class HashidViewSet(ModelViewSet):  # type: ignore[type-arg]  # not generic at r
     lookup_url_kwarg = "id"
 
     def get_queryset(self) -> Any:
-        return super().get_queryset().visible_to(self.request.user)
+        queryset: Any = super().get_queryset()
+        return queryset.visible_to(self.request.user)
 
     def get_object(self) -> Any:
         pk = hashids.decode(self.object_type, self.kwargs["id"])

@@ -118,6 +118,17 @@ class TestRefusal:
         with pytest.raises(EmbeddedServerError, match="PostgreSQL did not start"):
             Servers(tmp_path, redis=False).start()
 
+    def test_what_is_not_wanted_is_not_stopped(self, folder):
+        """
+        A server that somebody else runs in the folder is left alone.
+        """
+        redis_only = Servers(folder, postgres=False)
+        with redis_only.owned():
+            redis_only.start()
+            Servers(folder, redis=False).stop()
+            assert redis_of(folder).ping()
+            redis_only.stop()
+
     def test_a_half_written_pid_file_is_no_server(self, tmp_path):
         """
         Until its file is whole, the server's address is where it will be.

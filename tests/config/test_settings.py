@@ -6,13 +6,18 @@ import sys
 
 import pytest
 from django.conf import settings
+from django.core.management import call_command
 
 PRODUCTION = {
     "DATABASE_URL": "postgresql://user@db.example/site",
     "REDIS_URL": "redis://redis.example:6379/0",
-    "SECRET_KEY": "3kf8-Vq0zLw_7Rt2mXbY5nPcHd9sGjEa6uTiOoQ1rWlKvMxZ"*2,
+    "SECRET_KEY": "3kf8-Vq0zLw_7Rt2mXbY5nPcHd9sGjEa6uTiOoQ1rWlKvMxZ" * 2,
     "ALLOWED_HOSTS": "shop.example,.shop.example",
 }
+
+
+#: What measures the coverage of a process.
+MEASURED = {name: value for name, value in os.environ.items() if name.startswith("COV")}
 
 
 def run(command, **environment):
@@ -20,7 +25,7 @@ def run(command, **environment):
     return subprocess.run(
         [sys.executable, "manage.py", *command],
         cwd=settings.BASE_DIR,
-        env={"PATH": os.environ["PATH"], **environment},
+        env={**MEASURED, "PATH": os.environ["PATH"], **environment},
         capture_output=True,
         text=True,
         check=False,
@@ -112,6 +117,4 @@ def test_migrations_are_complete(db):
     """
     The models and the migrations say the same.
     """
-    from django.core.management import call_command
-
     call_command("makemigrations", "--check", "--dry-run", verbosity=0)

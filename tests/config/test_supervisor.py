@@ -12,12 +12,10 @@ import psutil
 import pytest
 from honcho.printer import Printer
 
-from config.supervisor import Supervisor
+from config.supervisor import Supervisor, _is_running, _wait_for_end
 
 PYTHON = f"exec {sys.executable} -u -c"
-STUBBORN = (
-    "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up'); time.sleep(60)"
-)
+STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up'); time.sleep(60)"
 
 
 @pytest.fixture
@@ -142,6 +140,19 @@ class TestLeftovers:
         assert process.poll() is None
         process.kill()
         process.wait()
+
+    def test_who_has_ended_meanwhile_is_not_waited_for(self):
+        """
+        A process that is gone, or only waits to be reaped, no longer runs.
+        """
+        child = subprocess.Popen(["sleep", "60"])
+        process = psutil.Process(child.pid)
+        assert _is_running(process)
+        child.kill()
+        _wait_for_end([process])
+        assert not _is_running(process)
+        child.wait()
+        assert not _is_running(process)
 
     @pytest.mark.parametrize("text", ["", "{", "[[1]]", '[["web", 4194303, 1.0]]'])
     def test_a_broken_file_is_no_obstacle(self, make, tmp_path, text):

@@ -173,6 +173,19 @@ class TestUp:
         assert "manage.py migrate failed; what it said is above." in up.said
         assert [] == running_in(tmp_path)
 
+    def test_in_production_there_are_no_demo_accounts(self, tmp_path):
+        """
+        With DEBUG off there are no well-known passwords, and the static files are collected.
+        """
+        up = Run(tmp_path, "up", DEBUG="off", SECRET_KEY="x1" * 30, ALLOWED_HOSTS="localhost")
+        try:
+            up.until("Ctrl-C stops everything.")
+            assert "Accounts" not in up.said
+            assert "static files copied" in up.said
+        finally:
+            up.end()
+        assert [] == running_in(tmp_path)
+
     def test_interrupted_early_it_stops(self, tmp_path):
         """
         Ctrl-C during the migrations leaves nothing running either.

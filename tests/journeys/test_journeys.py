@@ -6,23 +6,24 @@ import os
 import signal
 import subprocess
 import sys
+import urllib.request
 
 import pytest
 import websockets
 from django.conf import settings
-from django.contrib.auth import get_user_model
 from django.test import Client
 from rest_framework.authtoken.models import Token
 
 from apps.outbox.models import NotificationOutbox
 from apps.realtime import hashids
-from apps.tickets.models import Ticket
-from tests.processes import Site, wait_until
+from apps.realtime.registry import register, unregister
+from apps.tickets.live import TicketType
+from tests.processes import PATIENCE, Site
 from tests.sockets import in_thread
 from workers.app import app
+from workers.relay import Relay
 
 pytestmark = pytest.mark.django_db(transaction=True)
-PATIENCE = 15
 
 
 @pytest.fixture
@@ -60,8 +61,6 @@ async def ask(socket, frame):
 
 def patch(site, token, ticket, **changes):
     """Change a ticket over REST, at the real web process; return what REST answers."""
-    import urllib.request
-
     request = urllib.request.Request(
         f"http://127.0.0.1:{site.port}/api/tickets/{hashids.encode('ticket', ticket.pk)}/",
         data=json.dumps(changes).encode(),
@@ -91,7 +90,6 @@ async def test_a_change_reaches_the_socket_however_it_is_made(site, demo, admin,
     await in_thread(_save_in_the_admin, admin, ticket)
     assert "In the admin" == (await receive(socket))["payload"]["title"]
 
-    code = f"Ticket.objects.get(pk={ticket.pk}).save()"
     code = f"t = Ticket.objects.get(pk={ticket.pk}); t.title = 'In a shell'; t.save()"
     shell = [sys.executable, "manage.py", "shell", "-v0", "-c", code]
     await in_thread(
@@ -197,11 +195,8 @@ async def test_a_failed_row_is_replayed_from_the_admin(site, settings, demo, adm
     """
     An operator with a session replays a failed row, and a subscriber gets it, with a new offset.
     """
-    from apps.realtime.registry import register, unregister
-    from apps.tickets.live import TicketType
-
     settings.OUTBOX = {**settings.OUTBOX, "MAX_ATTEMPTS": 1}
-    await in_thread(_fail, ticket, unregister, register, TicketType)
+    await in_thread(_fail, ticket)
     await in_thread(site.start, "worker", "daphne")
     socket = await connect(site, demo)
     position = await ask(socket, subject(ticket))
@@ -229,9 +224,7 @@ async def test_a_failed_row_is_replayed_from_the_admin(site, settings, demo, adm
     await socket.close()
 
 
-def _fail(ticket, unregister, register, kind):
-    from workers.relay import Relay
-
+def _fail(ticket):
     ticket.title = "Changed"
     ticket.save()
     unregister("ticket")
@@ -240,7 +233,7 @@ def _fail(ticket, unregister, register, kind):
             for _ in range(2):  # the row behind a failed one is due in the next drain
                 relay.drain()
     finally:
-        register(kind)
+        register(TicketType)
 
 
 class TestDaphne:

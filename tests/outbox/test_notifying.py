@@ -235,7 +235,7 @@ class TestAtomicity:
         """
         In autocommit, too, the save and its rows are one: no half is committed.
         """
-        with pytest.raises(PayloadError, match="ticket.title"):
+        with pytest.raises(PayloadError, match=r"ticket\.title"):
             Ticket.objects.create(project=ticket.project, title="a\x00b")
         with connection.cursor() as cursor:
             cursor.execute("ALTER TABLE outbox_notificationoutbox RENAME TO away")

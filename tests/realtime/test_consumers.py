@@ -1,6 +1,6 @@
 """The consumer: each offset once, in order, or a word that it isn't so; and a socket that stays."""
 
-import json
+import asyncio
 
 import pytest
 from channels.layers import get_channel_layer
@@ -124,7 +124,7 @@ class TestSubscribe:
             assert 2 == (await socket.ask(subject(ticket)))["offset"]
             await rename(ticket, "Again")
             assert 3 == (await socket.receive())["offset"]
-            assert await socket.silent()
+            assert await socket.silent(demo)
 
     async def test_missing_and_forbidden_are_the_same(self, demo, other, ticket):
         """
@@ -136,7 +136,7 @@ class TestSubscribe:
             assert answers[0] == answers[1]
             assert ("error", "not_found") == (answers[0]["type"], answers[0]["code"])
             await rename(ticket, "Secret")
-            assert await socket.silent()
+            assert await socket.silent(other)
         assert not await in_thread(Stream.objects.filter(name="ticket:4711").exists)
 
     async def test_someone_elses_collection_is_not_found(self, other, project):
@@ -182,7 +182,7 @@ class TestUnsubscribe:
                 expected = {"type": "unsubscribed", "ref": ref, **subject(ticket)}
                 assert {**expected, "reason": "requested"} == answer
             await rename(ticket, "Changed")
-            assert await socket.silent()
+            assert await socket.silent(demo)
 
     async def test_a_deleted_object_ends_it(self, demo, ticket, project):
         """
@@ -205,7 +205,9 @@ class TestCommands:
         ("code", "frame"),
         [("malformed", b"{}"), ("malformed", "{"), ("malformed", [1]), ("invalid", {"id": "x"})],
     )
-    async def test_a_mistake_leaves_the_socket_and_its_subscriptions(self, demo, ticket, code, frame):
+    async def test_a_mistake_leaves_the_socket_and_its_subscriptions(
+        self, demo, ticket, code, frame
+    ):
         """
         A refused command is answered; what was subscribed still comes.
         """
@@ -221,7 +223,7 @@ class TestCommands:
         """
         async with signed_in(demo) as socket:
             await socket.send({"action": "pong"})
-            assert await socket.silent()
+            assert await socket.answers()
 
 
 class TestCatchUp:
@@ -238,7 +240,7 @@ class TestCatchUp:
             frames = [await socket.receive() for _ in range(3)]
             assert [2, 3, 4] == [frame["offset"] for frame in frames]
             assert ["one", "two", "three"] == [frame["payload"]["title"] for frame in frames]
-            assert await socket.silent()
+            assert await socket.silent(demo)
 
     async def test_any_order_loss_and_repetition(self, demo, ticket, settings):
         """
@@ -261,7 +263,7 @@ class TestCatchUp:
                 await layer.group_send(group_for(f"ticket:{ticket.pk}"), messages[offset])
             frames = [await socket.receive() for _ in range(7)]
             assert list(range(2, 9)) == [frame["offset"] for frame in frames]
-            assert await socket.silent()
+            assert await socket.silent(demo)
 
     async def test_too_large_a_frame_is_read_from_the_database(self, demo, ticket, settings):
         """
@@ -316,14 +318,16 @@ class TestCatchUp:
             await get_channel_layer().group_send(
                 group_for(f"ticket:{ticket.pk}"), {"type": "behind"}
             )
-            assert await socket.silent()
+            assert await socket.silent(demo)
             await in_thread(NotificationOutbox.objects.update, object_type="ticket")
             await get_channel_layer().group_send(
                 group_for(f"ticket:{ticket.pk}"), {"type": "behind"}
             )
             assert "Later" == (await socket.receive())["payload"]["title"]
 
-    async def test_with_the_database_away_it_waits_for_the_next_occasion(self, settings, demo, ticket):
+    async def test_with_the_database_away_it_waits_for_the_next_occasion(
+        self, settings, demo, ticket, caplog
+    ):
         """
         A catch-up that fails loses nothing: the next one sends it.
         """
@@ -335,11 +339,43 @@ class TestCatchUp:
             await in_thread(_rename_table, "outbox_stream", "away")
             try:
                 await get_channel_layer().group_send(group, {"type": "behind"})
-                assert await socket.silent()
+                async with asyncio.timeout(10):
+                    while "The database is away" not in caplog.text:
+                        await asyncio.sleep(0.01)
+                assert await socket.answers()
             finally:
                 await in_thread(_rename_table, "away", "outbox_stream")
             await get_channel_layer().group_send(group, {"type": "behind"})
             assert "Late" == (await socket.receive())["payload"]["title"]
+
+    async def test_a_deletion_in_the_gap_is_the_end(self, settings, demo, ticket):
+        """
+        A missed deletion comes as the last notification, whatever else is asked for.
+        """
+        about, group = subject(ticket), group_for(f"ticket:{ticket.pk}")
+        async with signed_in(demo) as socket:
+            await socket.ask(about)
+            await write(ticket, "Last")
+            await in_thread(ticket.delete)
+            await lose(settings)
+            await get_channel_layer().group_send(group, {"type": "behind"})
+            frames = [await socket.receive() for _ in range(3)]
+            assert ["UPDATE_TICKET", "DELETE_TICKET", "unsubscribed"] == [
+                frame["type"] for frame in frames
+            ]
+            assert await socket.silent(demo)
+
+    async def test_what_is_not_subscribed_to_is_not_forwarded(self, demo, ticket):
+        """
+        A message for a stream that this socket doesn't follow, or no longer, goes nowhere.
+        """
+        message = {"type": "notification", "stream": "ticket:4711", "epoch": "", "offset": 1}
+        async with signed_in(demo) as socket:
+            await socket.ask(subject(ticket))
+            await get_channel_layer().group_send(
+                group_for(f"ticket:{ticket.pk}"), {**message, "frame": "{}", "ends": False}
+            )
+            assert await socket.silent(demo)
 
 
 class TestResync:
@@ -390,7 +426,7 @@ class TestResync:
             await rename(ticket, "Secret")
             frame = await socket.receive()
             assert ("unsubscribed", "revoked") == (frame["type"], frame["reason"])
-            assert await socket.silent()
+            assert await socket.silent(demo)
 
 
 class TestIsolation:
@@ -403,7 +439,7 @@ class TestIsolation:
             await get_channel_layer().group_send(
                 group_for(f"ticket:{ticket.pk}"), {"type": "from.the.future"}
             )
-            assert await socket.silent()
+            assert await socket.silent(demo)
         assert "Unknown message" in caplog.text
 
     async def test_a_bug_closes_with_a_code_and_no_traceback(self, demo, ticket, caplog):

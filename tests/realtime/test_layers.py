@@ -135,6 +135,34 @@ async def test_a_full_queue_says_so(layer):
     assert await received(layer, slow) == BEHIND
 
 
+async def test_what_cannot_be_read_is_made_good(layer, caplog):
+    """
+    A message that is no message kills nobody: who it was for is told to look.
+    """
+    channel = await layer.new_channel()
+    await layer.group_add("g", channel)
+    assert BEHIND == await received(layer, channel)  # its own name is confirmed after the join
+    redis.Redis.from_url(django_settings.REDIS_URL).publish("tests__group__g", b"\xc1")
+    assert BEHIND == await received(layer, channel)
+    assert "Unreadable message" in caplog.text
+    await layer.group_send("g", {"n": 1})
+    assert {"n": 1} == await received(layer, channel)
+
+
+@pytest.mark.parametrize("steps", range(20))
+async def test_ends_at_whatever_moment(layer, steps):
+    """
+    While it connects, subscribes or listens: a link that is asked to end, ends.
+    """
+    await layer.new_channel()
+    (link,) = layer._get_layer()._shards
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    link._task.cancel()
+    done, _ = await asyncio.wait([link._task], timeout=5)
+    assert done
+
+
 async def test_an_idle_channel_stays(layer):
     """
     Silence longer than redis-py's five seconds harms nobody.

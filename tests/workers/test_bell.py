@@ -9,15 +9,13 @@ from tests.proxy import Proxy
 from workers import bell
 from workers.app import app
 
-
 REDIS_URL = django_settings.REDIS_URL
 
 
 def waiting():
     """Return how many messages wait for a worker."""
     with app.pool.acquire(block=True) as connection:
-        queue = app.amqp.queues["outbox"](connection.default_channel)
-        return queue.queue_declare().message_count
+        return bell.waiting(app, connection)
 
 
 @pytest.fixture(autouse=True)

@@ -8,6 +8,7 @@ from django.db import DEFAULT_DB_ALIAS, connections
 from apps.outbox.capture import Notification, capture
 from apps.outbox.locks import publishing_lock
 from apps.outbox.models import NotificationOutbox, shard_of
+from apps.outbox.numbering import number
 from tests.layers import RecordingLayer
 from workers.relay import Relay
 
@@ -154,8 +155,6 @@ class TestExclusiveness:
         What a dead worker left has a claim more when it is published at last.
         """
         announce()
-        from apps.outbox.numbering import number
-
         number(shard_of("ticket:1"), using=USING, claiming=True)
         relay.drain()
         assert 2 == NotificationOutbox.objects.get().claims

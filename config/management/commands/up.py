@@ -107,7 +107,7 @@ def _keep_running(servers: Servers, supervisor: Supervisor) -> None:
 
 def _manage(*arguments: str) -> None:
     """Run a command of manage.py in a process of its own, which reads the settings anew."""
-    command = [sys.executable, settings.BASE_DIR / "manage.py", *arguments]
+    command = [sys.executable, str(settings.BASE_DIR / "manage.py"), *arguments]
     done = subprocess.run(command, check=False)  # noqa: S603  # our own command
     if done.returncode:
         raise CommandError(f"manage.py {arguments[0]} failed; what it said is above.")

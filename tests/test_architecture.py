@@ -1,0 +1,129 @@
+"""Who may import whom. Imports inside functions count."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+#: What each room may import of ours. No arrow back.
+ALLOWED = {
+    "apps.outbox": set(),
+    "apps.realtime": {"apps.outbox"},
+    "apps.tickets": {"apps.outbox", "apps.realtime"},
+    "workers": {"apps.outbox", "apps.realtime"},
+    "config": {"apps.outbox", "apps.realtime", "apps.tickets", "workers"},
+}
+#: What only one half may know.
+FOREIGN = {
+    "apps.outbox": {"channels", "channels_redis", "celery", "rest_framework", "redis"},
+    "apps.realtime": {"celery", "workers"},
+    "apps.tickets": {"celery", "channels", "channels_redis"},
+}
+#: Inside the durable half: each layer imports only those before it.
+LAYERS = {
+    "apps.outbox": [
+        {"exceptions", "conf", "backoff"},
+        {"payload", "models", "bell", "locks"},
+        {"capture", "numbering", "claim", "history", "replay", "retention"},
+        {"notifying"},
+        {"relations", "checks", "admin"},
+        {"apps"},
+    ],
+    "apps.realtime": [
+        {"exceptions", "conf", "groups", "close_codes", "link"},
+        {"hashids", "layers", "database"},
+        {"registry"},
+        {"fields", "envelope", "serializers", "authentication"},
+        {"commands", "publish", "subscriptions"},
+        {"frames"},
+        {"consumers"},
+        {"routing", "checks"},
+        {"apps"},
+    ],
+}
+
+
+def imports(path, package):
+    """Return the dotted names that a module imports, relative ones made whole."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            parts = package.split(".")[: len(package.split(".")) - node.level + 1]
+            base = ".".join([*parts, *([node.module] if node.module else [])])
+            base = base if node.level else node.module
+            found |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
+    return found
+
+
+def modules(room):
+    folder = ROOT / room.replace(".", "/")
+    for path in sorted(folder.rglob("*.py")):
+        if "migrations" not in path.parts:
+            package = ".".join(path.relative_to(ROOT).parts[:-1])
+            yield path, imports(path, package)
+
+
+def within(name, rooms):
+    return any(name == room or name.startswith(f"{room}.") for room in rooms)
+
+
+@pytest.mark.parametrize("room", ALLOWED)
+def test_rooms_import_one_way(room):
+    """
+    A room imports only the rooms below it.
+    """
+    others = set(ALLOWED) - ALLOWED[room] - {room}
+    for path, names in modules(room):
+        assert [] == [name for name in names if within(name, {*others, "tests"})], path
+
+
+@pytest.mark.parametrize("room", FOREIGN)
+def test_each_half_knows_its_own_libraries(room):
+    """
+    The durable half knows nothing of sockets, the live half nothing of workers.
+    """
+    for path, names in modules(room):
+        assert [] == [name for name in names if within(name, FOREIGN[room])], path
+
+
+@pytest.mark.parametrize("room", LAYERS)
+def test_modules_of_a_room_import_downwards(room):
+    """
+    Inside a room the modules stand in layers, and every module has its place.
+    """
+    below: set[str] = set()
+    seen = {"__init__"}
+    found = dict(modules(room))
+    for layer in LAYERS[room]:
+        for module in sorted(layer):
+            path = ROOT / room.replace(".", "/") / f"{module}.py"
+            ours = {name for name in found[path] if within(name, {room}) and name != room}
+            own = {name.removeprefix(f"{room}.").split(".")[0] for name in ours}
+            assert own <= below, f"{module} imports {own - below}"
+        below |= layer
+        seen |= layer
+    names = {path.stem for path in found if path.parent == ROOT / room.replace(".", "/")}
+    assert names == seen
+
+
+def test_a_breach_would_be_seen(tmp_path):
+    """
+    The rule sees relative imports and imports inside functions.
+    """
+    module = tmp_path / "breach.py"
+    module.write_text("def f():\n    from ..realtime.groups import group_for\n    import celery\n")
+    assert {"apps.realtime.groups", "apps.realtime.groups.group_for", "celery"} == imports(
+        module, "apps.outbox"
+    )
+
+
+def test_nothing_unnamed_has_a_drawer():
+    """
+    No module is called by what it isn't.
+    """
+    drawers = {"utils", "helpers", "services", "common", "misc", "constants", "core"}
+    assert [] == [path for room in ALLOWED for path, _ in modules(room) if path.stem in drawers]

@@ -1,0 +1,124 @@
+"""What the READMEs say is so."""
+
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+from django.apps import apps
+from django.contrib.auth import get_user_model
+from django.db import connection
+
+from apps.outbox.conf import OutboxSettings
+from apps.outbox.models import NotificationOutbox
+from apps.realtime import registry
+from apps.realtime.close_codes import CloseCode
+from apps.realtime.conf import RealtimeSettings
+from apps.realtime.serializers import COMMANDS
+from workers.app import app
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def room(name):
+    return (ROOT / name / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"), [("apps/outbox", OutboxSettings), ("apps/realtime", RealtimeSettings)]
+)
+def test_every_setting_is_documented(name, settings):
+    """
+    Each key and its default stand in the room's table.
+    """
+    text = room(name).partition("## Settings")[2]
+    for field in fields(settings):
+        (line,) = [line for line in text.splitlines() if re.match(rf"\|.*`{field.name}`", line)]
+        if isinstance(field.default, int | float):
+            assert re.search(rf"\b{field.default:.10g}\b", line), line
+
+
+def test_every_variable_is_documented():
+    """
+    Each variable that the settings or the Procfile read stands in the table of the environment.
+    """
+    settings = (ROOT / "config/settings.py").read_text()
+    read = set(re.findall(r'env\.\w+\("(\w+)"', settings))
+    read |= set(re.findall(r"\$\{(\w+)", (ROOT / "Procfile").read_text()))
+    table = README[README.index("## Environment") :]
+    assert set() == {name for name in read if f"`{name}`" not in table}
+
+
+def test_every_code_is_documented():
+    """
+    Each close code, error code and command stands in the protocol.
+    """
+    text = room("apps/realtime")
+    source = "".join(path.read_text() for path in (ROOT / "apps/realtime").glob("*.py"))
+    errors = set(re.findall(r'CommandError\(\s*"(\w+)"', source))
+    assert {"malformed", "invalid", "not_found", "limit", "unavailable"} == errors
+    for word in [*(f"| {code.value} |" for code in CloseCode), *(f"| `{e}` |" for e in errors)]:
+        assert word in text
+    for action in set(COMMANDS) - {"subscribe"}:
+        assert f'"action": "{action}"' in text
+
+
+def test_every_frame_is_documented():
+    """
+    Each control frame's type stands in the protocol.
+    """
+    source = (ROOT / "apps/realtime/frames.py").read_text()
+    for kind in re.findall(r'"type": "(\w+)"', source):
+        assert f'"type": "{kind}"' in room("apps/realtime"), kind
+
+
+def test_every_task_and_file_is_documented():
+    """
+    Each task of ours, and each module of a room with a table of its files, stands in it.
+    """
+    for name in app.tasks:
+        if name.startswith("outbox."):
+            assert name in room("workers")
+    for name in ("workers", "config", "apps/tickets"):
+        ignored = {"__init__.py", "apps.py", "admin.py"}
+        for path in (ROOT / name).glob("*.py"):
+            assert path.name in ignored or f"`{path.name}`" in room(name), path
+
+
+def test_readmes_are_short_enough_to_be_read():
+    """
+    The README is read to the end.
+    """
+    assert len(README.splitlines()) <= 190
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_example_of_a_live_model_works(relay):
+    """
+    What the README shows as a live model announces its life.
+    """
+    (code,) = re.findall(r"```python\n(from django.conf.*?)```", README, re.DOTALL)
+    module = {"__name__": "apps.tickets.readme"}
+    try:
+        exec(compile(code, "README.md", "exec"), module)
+        invoice_model = module["Invoice"]
+        with connection.schema_editor() as editor:
+            editor.create_model(invoice_model)
+        owner = get_user_model().objects.create_user("owner")
+        invoice = invoice_model.objects.create(owner=owner)
+        invoice.paid = True
+        invoice.save()
+        invoice.save()
+        invoice.delete()
+        assert ["CREATE_INVOICE", "UPDATE_INVOICE", "DELETE_INVOICE"] == list(
+            NotificationOutbox.objects.order_by("id").values_list("event", flat=True)
+        )
+        assert 3 == relay.drain().published
+        with connection.schema_editor() as editor:
+            editor.delete_model(invoice_model)
+    finally:
+        if "invoice" in registry.names():
+            registry.unregister("invoice")
+        apps.all_models["tickets"].pop("invoice", None)
+        apps.clear_cache()
