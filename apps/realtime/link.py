@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 CONNECT_SECONDS = 2.0
 #: How long a command may take, and how long a join waits for Redis to confirm it.
 ANSWER_SECONDS = 2.0
-#: After so much silence the link asks whether Redis is there, and waits as long for the answer.
+#: After so much silence the link asks whether Redis is there.
 SILENCE_SECONDS = 5.0
 RECONNECT_SECONDS = 1.0
 #: Names in one SUBSCRIBE.
@@ -54,6 +54,7 @@ class Link:
         self._wanted: set[str] = set()
         self._changed = asyncio.Event()
         self._away = False
+        self._heard = 0
         self._task: asyncio.Task[None] | None = None
         #: Names that Redis confirmed; that it was asked for, and didn't confirm yet; those of them
         #: for which a join waits; and those confirmed while none did, which may have missed something.
@@ -128,10 +129,8 @@ class Link:
             if _is_cancelled():
                 raise asyncio.CancelledError
             self._away = False
-            tasks = [
-                asyncio.create_task(self._read(pubsub)),
-                asyncio.create_task(self._ask(pubsub)),
-            ]
+            parts = (self._read, self._ask, self._watch)
+            tasks = [asyncio.create_task(part(pubsub)) for part in parts]
             try:
                 await asyncio.gather(*tasks)
             finally:
@@ -156,28 +155,26 @@ class Link:
             await self._changed.wait()
 
     async def _read(self, pubsub: Any) -> None:
-        """Take what arrives; ask, in a silence, whether Redis is still there."""
-        silent = False
+        """Deliver what arrives."""
         while True:
-            message = await pubsub.get_message(timeout=SILENCE_SECONDS)
-            silent = self._take(message, silent)
-            if silent:
-                await pubsub.ping()
+            message = await pubsub.get_message(timeout=None)
+            self._heard += 1
+            if message["type"] == "message":
+                self._deliver(message["channel"].decode(), message["data"])
+            elif message["type"] == "subscribe":
+                self._confirm(message["channel"].decode())
 
-    def _take(self, message: dict[str, Any] | None, silent: bool) -> bool:
-        """
-        Deliver a message, or note a confirmation; return whether there was none.
-
-        Raises ConnectionError at the second silence in a row: Redis was asked, and didn't answer.
-        """
-        if message is None:
-            if silent:
+    async def _watch(self, pubsub: Any) -> None:
+        """Ask, in a silence, whether Redis is still there. Raises ConnectionError if it isn't."""
+        while True:
+            heard = self._heard
+            await asyncio.sleep(SILENCE_SECONDS)
+            if heard != self._heard:
+                continue
+            await pubsub.ping()
+            await asyncio.sleep(ANSWER_SECONDS)
+            if heard == self._heard:
                 raise RedisConnectionError("it does not answer")
-        elif message["type"] == "message":
-            self._deliver(message["channel"].decode(), message["data"])
-        elif message["type"] == "subscribe":
-            self._confirm(message["channel"].decode())
-        return message is None
 
     def _confirm(self, name: str) -> None:
         self._confirmed.add(name)
