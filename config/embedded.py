@@ -95,6 +95,9 @@ class Servers:
         try:
             folder.mkdir(exist_ok=True)
             self._postgres = get_server(folder, cleanup_mode=None, start=False)
+            # Its own lock is one file for all users of the machine, which only the first can open.
+            lock = type(self._postgres._lock)
+            self._postgres._lock = lock(self.data_dir / "postgres.lock")
             self._postgres.start()
         except (OSError, subprocess.SubprocessError) as error:
             raise EmbeddedServerError(

@@ -36,7 +36,7 @@ class StateFilter(admin.SimpleListFilter):
 
 @admin.register(NotificationOutbox)
 class NotificationOutboxAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at run time
-    list_display = ["id", "event", "stream", "offset", "state", "attempts", "age", "error"]
+    list_display = ["id", "outcome", "event", "stream", "error", "attempts", "offset", "age"]
     list_filter = [StateFilter, "object_type", "event"]
     search_fields = ["stream", "event", "=event_id", "error_type", "error_message"]
     search_help_text = "Stream (ticket:7), event (UPDATE_TICKET), event id, or the error's words"
@@ -45,7 +45,10 @@ class NotificationOutboxAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # no
     show_full_result_count = False
     actions = ["replay_failed"]
     fieldsets = [
-        (None, {"fields": ["event", "stream", "offset", "state", "event_id", "readable_payload"]}),
+        (
+            None,
+            {"fields": ["event", "stream", "offset", "outcome", "event_id", "readable_payload"]},
+        ),
         ("Object", {"fields": ["object_type", "object_id"]}),
         (
             "Life",
@@ -76,6 +79,10 @@ class NotificationOutboxAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # no
 
     def has_replay_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("outbox.replay_notificationoutbox")
+
+    @admin.display(description="state")
+    def outcome(self, row: NotificationOutbox) -> str:
+        return row.state if row.replayed_at is None else f"{row.state}, replayed"
 
     @admin.display(description="age", ordering="created_at")
     def age(self, row: NotificationOutbox) -> str:

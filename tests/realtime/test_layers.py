@@ -171,7 +171,7 @@ async def test_an_idle_channel_stays(layer):
     await layer.group_add("g", channel)
     assert await received(layer, channel) == BEHIND  # its own name is confirmed after the join
     waiting = asyncio.create_task(layer.receive(channel))
-    done, _ = await asyncio.wait([waiting], timeout=11)
+    done, _ = await asyncio.wait([waiting], timeout=13)
     assert not done
     await layer.group_send("g", {"n": 1})
     assert {"n": 1} == await waiting

@@ -27,7 +27,7 @@ ACCOUNTS = """\
     Accounts     demo, other, admin; the password is the name
 """
 HINT = """\
-    To see something arrive: python manage.py demo --live
+    To see something arrive: {program} manage.py demo --live
     Ctrl-C stops everything.
 """
 
@@ -84,11 +84,16 @@ def _watch(servers: Servers, supervisor: Supervisor) -> Any:
         _keep_running(servers, supervisor)
         if not announced and all(map(_answers, PORTS)):
             announced = True
-            accounts = ACCOUNTS if settings.DEBUG else ""
-            ports = {variable: getattr(settings, variable) for variable in PORTS}
-            print(READY.format(**ports) + accounts + HINT, flush=True)  # noqa: T201
+            print(_welcome(), flush=True)  # noqa: T201  # a block of its own, without prefixes
 
     return watch
+
+
+def _welcome() -> str:
+    ports = {variable: getattr(settings, variable) for variable in PORTS}
+    accounts = ACCOUNTS if settings.DEBUG else ""
+    hint = HINT.format(program=os.path.relpath(sys.executable))
+    return READY.format(**ports) + accounts + hint
 
 
 def _environment() -> dict[str, str]:
