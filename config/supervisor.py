@@ -17,8 +17,6 @@ from honcho.colour import get_colours
 from honcho.printer import Message, Printer
 from honcho.process import Process
 
-#: How long a process may take to end after SIGTERM.
-STOP_SECONDS = 10.0
 #: A process that dies sooner after its start waits before the next one, longer each time.
 STEADY_SECONDS = 10.0
 LONGEST_WAIT_SECONDS = 30.0
@@ -54,6 +52,9 @@ class Supervised:
 
 class Supervisor:
     """The processes of a Procfile, until `stop` is called or SIGINT or SIGTERM arrives."""
+
+    #: How long the processes may take to end after SIGTERM.
+    stop_seconds = 10.0
 
     def __init__(
         self,
@@ -109,7 +110,7 @@ class Supervisor:
                     self.say(f"Ending {name} (process {pid}), left behind by an earlier run.")
                     family = [process, *process.children(recursive=True)]
                     os.killpg(pid, signal.SIGKILL)
-                    _wait_for_end(family)
+                    _wait_for_end(family, self.stop_seconds)
         self.pid_file.unlink(missing_ok=True)
 
     def _start_what_is_due(self) -> None:
@@ -145,7 +146,7 @@ class Supervisor:
         self._stopping.set()
         self.say("Stopping.")
         self._signal(os.kill, signal.SIGTERM)
-        deadline = time.monotonic() + STOP_SECONDS
+        deadline = time.monotonic() + self.stop_seconds
         while any(process.pid for process in self.processes.values()):
             self._handle_event(timeout=0.1)
             if time.monotonic() > deadline:
@@ -174,8 +175,8 @@ def _read(pid_file: Path) -> list[tuple[str, int, float]]:
         return []
 
 
-def _wait_for_end(family: list[psutil.Process]) -> None:
-    deadline = time.monotonic() + STOP_SECONDS
+def _wait_for_end(family: list[psutil.Process], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
     while any(map(_is_running, family)) and time.monotonic() < deadline:
         time.sleep(0.02)
 

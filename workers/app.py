@@ -19,7 +19,8 @@ app.conf.update(
     worker_prefetch_multiplier=1,
     worker_hijack_root_logger=False,
     broker_connection_retry_on_startup=True,
-    # A web process that rings must not wait for a broker that is away.
+    # A web process that rings must not wait long for a broker that is away.
+    broker_connection_timeout=1,
     broker_transport_options={"socket_connect_timeout": 1, "socket_timeout": 2},
     beat_scheduler="workers.beat.BellScheduler",
     beat_max_loop_interval=SWEEP_SECONDS,

@@ -3,14 +3,15 @@
 import os
 import subprocess
 import sys
-import threading
 
+import psutil
 import psycopg
 import pytest
 import redis
 from django.conf import settings
 
 from config.embedded import EmbeddedServerError, Servers, postgres_url, redis_url
+from tests.processes import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +36,10 @@ class TestServers:
                 assert (1,) == connection.execute("SELECT 1").fetchone()
             redis_of(folder).shutdown(nosave=True)
             assert ["Redis"] == servers.start()
+            process = psutil.Process(redis_of(folder).info("server")["process_id"])
+            process.suspend()
+            assert [] == servers.start()  # it is there, and has no time
+            process.resume()
             servers.stop()
         with pytest.raises(redis.ConnectionError):
             redis_of(folder).ping()
@@ -76,9 +81,7 @@ class TestServers:
         with servers.owned():
             servers.start()
             os.kill(redis_of(tmp_path).info("server")["process_id"], 9)
-            waiter = threading.Event()
-            while _answers(tmp_path):
-                waiter.wait(0.01)
+            wait_until(lambda: not _answers(tmp_path), "Redis is dead")
             assert (tmp_path / "redis.sock").exists()
             assert ["Redis"] == servers.start()
             servers.stop()
@@ -100,12 +103,11 @@ class TestRefusal:
         with pytest.raises(EmbeddedServerError, match=r"Can't write to .*file.*DATA_DIR"):
             Servers(tmp_path / "file").owned().__enter__()
 
-    def test_a_redis_that_does_not_start(self, tmp_path, monkeypatch):
+    def test_a_redis_that_does_not_start(self, tmp_path):
         """
         The sentence names its log.
         """
         (tmp_path / "redis.sock").mkdir()
-        monkeypatch.setattr("config.embedded.REDIS_START_SECONDS", 0.2)
         with pytest.raises(EmbeddedServerError, match=r"redis\.log"):
             Servers(tmp_path, postgres=False).start()
 

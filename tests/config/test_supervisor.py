@@ -103,12 +103,12 @@ def test_a_signal_stops_everything(make, tmp_path):
     assert not (tmp_path / "processes.json").exists()
 
 
-def test_a_stubborn_process_is_killed(make, out, monkeypatch):
+def test_a_stubborn_process_is_killed(make, out):
     """
     Who ignores SIGTERM is killed, children included.
     """
-    monkeypatch.setattr("config.supervisor.STOP_SECONDS", 0.3)
     supervisor = make(web=f'{PYTHON} "{STUBBORN}"')
+    supervisor.stop_seconds = 0.3
     start = time.monotonic()
     run_until(supervisor, lambda: "up" in out.getvalue())
     assert time.monotonic() - start < 20
@@ -149,7 +149,7 @@ class TestLeftovers:
         process = psutil.Process(child.pid)
         assert _is_running(process)
         child.kill()
-        _wait_for_end([process])
+        _wait_for_end([process], 10)
         assert not _is_running(process)
         child.wait()
         assert not _is_running(process)
