@@ -11,9 +11,9 @@ from daphne.server import Server
 from daphne.ws_protocol import WebSocketProtocol
 from twisted.internet import defer, reactor
 
+from apps.realtime.close_codes import CloseCode
 from apps.realtime.conf import realtime_settings
 
-SERVICE_RESTART = 1012
 #: How long the clients have to answer the close.
 CLOSE_SECONDS = 2.0
 
@@ -40,7 +40,7 @@ class NotificationServer(Server):
         ]
         for socket in sockets:
             # Not sendClose: it takes only the codes of applications, and 1012 is a server's.
-            socket.sendCloseFrame(code=SERVICE_RESTART)
+            socket.sendCloseFrame(code=int(CloseCode.SERVICE_RESTART))
         closed = defer.DeferredList([socket.is_closed for socket in sockets])
         closed.addTimeout(CLOSE_SECONDS, reactor, onTimeoutCancel=lambda *_: None)
         return closed.addCallback(self._end_applications)

@@ -39,6 +39,7 @@ class Relay:
     def __init__(self, *, using: str) -> None:
         self.using = using
         self._runner = asyncio.Runner()
+        self._layer_is_away = False
 
     def __enter__(self) -> Self:
         return self
@@ -65,15 +66,25 @@ class Relay:
                 for shard in shards:
                     self._drain_shard(shard, drained)
             except ChannelLayerError as error:
-                logger.warning(
-                    "The channel layer is away: %s", error.__cause__, extra={"action": "layer_away"}
-                )
+                self._note_outage(error)
+                drained.numbered += self._number_only(shards)
                 break
+            self._layer_is_away = False
             if drained.rows == before:
                 break
         if drained.rows:
             logger.info("Drained", extra={"action": "drained", **asdict(drained)})
         return drained
+
+    def _note_outage(self, error: Exception) -> None:
+        if not self._layer_is_away:
+            extra = {"action": "layer_away"}
+            logger.warning("The channel layer is away: %s", error.__cause__, extra=extra)
+        self._layer_is_away = True
+
+    def _number_only(self, shards: list[int]) -> int:
+        """Number what nobody can publish: sockets may read it from the database."""
+        return sum(number(shard, using=self.using, claiming=False) for shard in shards)
 
     def _drain_shard(self, shard: int, drained: Drained) -> None:
         # Committed before anything is published: an offset never gets a second content.

@@ -79,10 +79,20 @@ class TestOutage:
             assert 0 == relay.drain().published
         row = NotificationOutbox.objects.order_by("id").first()
         assert ("pending", 0, 0, 1) == (row.state, row.attempts, row.claims, row.offset)
-        assert "The channel layer is away" in caplog.text
+        assert 1 == caplog.text.count("The channel layer is away")
         settings.CHANNEL_LAYERS = back
         assert 2 == relay.drain().published
         assert [1, 2] == offsets(sent, 1)
+
+    def test_does_not_stop_the_numbering(self, settings, relay):
+        """
+        What can't be published has its offset all the same, in every shard, and no claim.
+        """
+        settings.CHANNEL_LAYERS = {"default": {"BACKEND": "tests.layers.AwayLayer"}}
+        for pk in range(1, 11):
+            announce(pk)
+        assert 10 == relay.drain().numbered
+        assert {(1, 0)} == set(NotificationOutbox.objects.values_list("offset", "claims"))
 
 
 class TestPoison:
