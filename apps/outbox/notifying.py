@@ -88,8 +88,11 @@ class _Change:
         self.announcer = announcer
         self.using = using
         self.written = _written(instance, update_fields)
+        tracked = set(instance.tracker.field_map.values())
         for attribute, value in self.written.items():
-            storable(value, f"{announcer.object_type}.{attribute}")
+            # PostgreSQL takes a NaN, and JSON doesn't; in what isn't announced it is nobody's business.
+            if attribute in tracked or isinstance(value, str):
+                storable(value, f"{announcer.object_type}.{attribute}")
         self.in_memory = update_fields is None and not any(
             hasattr(value, "resolve_expression") for value in self.written.values()
         )

@@ -1,5 +1,6 @@
 """Payloads: what PostgreSQL can store, Redis can carry and JavaScript can read."""
 
+import json
 import math
 from typing import Any
 
@@ -38,11 +39,17 @@ def plain(value: Any, field: str) -> Any:  # noqa: PLR0911  # a table of types
 
 def storable(value: Any, field: str) -> None:
     """
-    Raise PayloadError, as `plain` does, if ``value`` is of a JSON type and can't be stored.
+    Raise PayloadError, as `plain` does, if ``value`` holds text or a number that can't be stored.
 
-    For a model's own values, before SQL sees them. Other types are the field's own affair.
+    For a model's own values, before SQL sees them. Other types are the model field's own affair.
     """
-    if isinstance(value, (str, int, float, dict, list)):
+    if isinstance(value, dict):
+        for key, item in value.items():
+            storable(item, f"{field}.{key}")
+    elif isinstance(value, (list, tuple)):
+        for index, item in enumerate(value):
+            storable(item, f"{field}[{index}]")
+    elif isinstance(value, (str, int, float)):
         plain(value, field)
 
 
@@ -64,9 +71,12 @@ def _integer(value: int, field: str) -> int:
 
 
 def _key(key: Any, field: str) -> str:
-    if not isinstance(key, str):
-        raise PayloadError(field, f"expected text as key, got {type(key).__name__} {key!r}.")
-    return _text(key, field)
+    """Return a key as JSON writes it: numbers, truth values and None become text."""
+    if isinstance(key, str):
+        return _text(key, field)
+    if key is None or isinstance(key, (bool, int, float)):
+        return json.dumps(key)
+    raise PayloadError(field, f"expected text as key, got {type(key).__name__} {key!r}.")
 
 
 def _encoded(value: Any, field: str) -> Any:

@@ -43,6 +43,7 @@ class TestPlain:
             (1.5, Decimal("1.50")),
             ("00000000-0000-0000-0000-000000000007", uuid.UUID(int=7)),
             ([1, 2], (1, 2)),
+            ({"2": "int", "true": "bool", "null": "None"}, {2: "int", True: "bool", None: "None"}),
         ],
     )
     def test_values_become_what_rest_shows(self, expected, value):
@@ -61,7 +62,7 @@ class TestPlain:
             ("ticket.cost", {"cost": float("-inf")}),
             ("ticket.count", {"count": 2**63}),
             ("ticket.count", {"count": -(2**63) - 1}),
-            ("ticket", {1: "one"}),
+            ("ticket", {(1, 2): "one"}),
             ("ticket", {"a\x00": "one"}),
             ("ticket.who", {"who": object()}),
         ],
@@ -77,15 +78,26 @@ class TestPlain:
 
 
 class TestStorable:
-    def test_other_types_are_the_fields_own_affair(self):
+    @pytest.mark.parametrize("value", [object(), {1: {object()}}, [object()], None, True])
+    def test_other_types_are_the_fields_own_affair(self, value):
         """
         A value that is of no JSON type is left to the model's field.
         """
-        storable(object(), "ticket.file")
+        storable(value, "ticket.extra")
 
-    def test_json_types_are_checked(self):
+    @pytest.mark.parametrize(
+        ("field", "value"),
+        [
+            ("ticket.extra", "\x00"),
+            ("ticket.extra.a[1]", {"a": [object(), "\ud800"]}),
+            ("ticket.extra", float("nan")),
+            ("ticket.extra[0]", (2**64,)),
+        ],
+    )
+    def test_text_and_numbers_are_checked(self, field, value):
         """
-        Text that PostgreSQL can't store is refused.
+        What PostgreSQL can't store is found however deep it is.
         """
-        with pytest.raises(PayloadError):
-            storable("\x00", "ticket.title")
+        with pytest.raises(PayloadError) as caught:
+            storable(value, "ticket.extra")
+        assert field == caught.value.field
