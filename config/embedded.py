@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
+from shlex import quote as quote_for_shell
+from urllib.parse import quote
 
 import redis
 from redis.backoff import NoBackoff
@@ -97,6 +99,11 @@ class Servers:
 
     def _start_postgres(self) -> None:
         folder = self.data_dir / "postgres"
+        if quote_for_shell(str(folder)) != str(folder):
+            raise EmbeddedServerError(
+                f"The embedded PostgreSQL can't live in {self.data_dir}: a shell would stumble over "
+                "that path. Set DATA_DIR to a folder without blanks and special characters."
+            )
         try:
             folder.mkdir(exist_ok=True)
             self._postgres = get_server(folder, cleanup_mode=None, start=False)
@@ -144,12 +151,12 @@ def postgres_url(data_dir: Path) -> str:
     """Where the PostgreSQL of ``data_dir`` answers, or will answer once it is started."""
     info = _postmaster(data_dir)
     host = info.socket_dir if info and info.socket_dir else data_dir / "postgres"
-    return f"postgresql://postgres@/postgres?host={host}"
+    return f"postgresql://postgres@/postgres?host={quote(str(host))}"
 
 
 def redis_url(data_dir: Path) -> str:
     """Where the Redis of ``data_dir`` answers, or will answer once it is started."""
-    return f"unix://{_redis_socket(data_dir)}"
+    return f"unix://{quote(str(_redis_socket(data_dir)))}"
 
 
 def _postmaster(data_dir: Path) -> PostmasterInfo | None:

@@ -131,6 +131,13 @@ class TestRefusal:
             assert redis_of(folder).ping()
             redis_only.stop()
 
+    def test_a_path_that_a_shell_would_not_understand(self, tmp_path):
+        """
+        PostgreSQL's starter is a shell's; the sentence says what path will do.
+        """
+        with pytest.raises(EmbeddedServerError, match="without blanks"):
+            Servers(tmp_path / "my data", redis=False).start()
+
     def test_a_half_written_pid_file_is_no_server(self, tmp_path):
         """
         Until its file is whole, the server's address is where it will be.
@@ -138,6 +145,20 @@ class TestRefusal:
         (tmp_path / "postgres").mkdir()
         (tmp_path / "postgres" / "postmaster.pid").write_text("12\n")
         assert f"{tmp_path}/postgres" in postgres_url(tmp_path)
+
+
+def test_a_path_with_signs_of_urls(tmp_path):
+    """
+    A folder may be called by what means something in a URL.
+    """
+    folder = tmp_path / "100%+ours"
+    servers = Servers(folder)
+    with servers.owned():
+        servers.start()
+        assert redis_of(folder).ping()
+        with psycopg.connect(postgres_url(folder)) as connection:
+            assert (1,) == connection.execute("SELECT 1").fetchone()
+        servers.stop()
 
 
 def test_a_long_path_has_a_short_socket(tmp_path):
