@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from environs import Env, EnvError
+from marshmallow.validate import Range
 
 from .embedded import postgres_url, redis_url
 
@@ -21,11 +22,13 @@ try:
     DATA_DIR = (BASE_DIR / env.str("DATA_DIR", ".data")).resolve()
     EMBEDDED_POSTGRES = not env.str("DATABASE_URL", "")
     EMBEDDED_REDIS = not env.str("REDIS_URL", "")
-    DEBUG = env.bool("DEBUG", EMBEDDED_POSTGRES)
+    DEBUG = env.bool("DEBUG") if env.str("DEBUG", "") else EMBEDDED_POSTGRES
     SECRET_KEY = env.str("SECRET_KEY", "django-insecure-for-debugging-only" if DEBUG else "")
     ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"] if DEBUG else [])
-    PORT = env.int("PORT", 8000)
-    DAPHNE_PORT = env.int("DAPHNE_PORT", 8001)
+    # While debugging there may be accounts with well-known passwords: for this machine only.
+    HOST = env.str("HOST", "127.0.0.1" if DEBUG else "0.0.0.0")  # noqa: S104
+    PORT = env.int("PORT", 8000, validate=Range(1, 65535))
+    DAPHNE_PORT = env.int("DAPHNE_PORT", 8001, validate=Range(1, 65535))
     DATABASE_URL = env.str("DATABASE_URL", "") or postgres_url(DATA_DIR)
     REDIS_URL = env.str("REDIS_URL", "") or redis_url(DATA_DIR)
     CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", "") or (
@@ -33,7 +36,7 @@ try:
     )
     database: dict[str, Any] = env.dj_db_url("DATABASE_URL", DATABASE_URL)
 except EnvError as error:
-    sys.exit(f"{error}.")
+    sys.exit(f"{str(error).rstrip('.')}.")
 if not SECRET_KEY:
     sys.exit(
         "SECRET_KEY is not set. It must be, unless DEBUG is on: 50 random characters, kept secret."

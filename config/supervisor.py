@@ -30,6 +30,7 @@ class Supervised:
         self.command = command
         self.colour = colour
         self.pid: int | None = None
+        self.lives = False
         self.deaths = 0
         self.started = 0.0
         self.due = 0.0
@@ -38,11 +39,11 @@ class Supervised:
         """Start it, in a session of its own. Its output and its end arrive as events."""
         process = Process(self.command, name=self.name, colour=self.colour, env=dict(environment))
         threading.Thread(target=process.run, args=(events,), daemon=True).start()
-        self.started, self.due = time.monotonic(), float("inf")
+        self.started, self.due, self.lives = time.monotonic(), float("inf"), True
 
     def ended(self) -> float:
         """Note that it ended; return after how many seconds it is started again."""
-        self.pid = None
+        self.pid, self.lives = None, False
         steady = time.monotonic() - self.started > STEADY_SECONDS
         self.deaths = 1 if steady else self.deaths + 1
         wait = 0.0 if self.deaths == 1 else min(LONGEST_WAIT_SECONDS, 2.0 ** (self.deaths - 2))
@@ -94,7 +95,7 @@ class Supervisor:
         try:
             while not self._stopping.is_set():
                 self._start_what_is_due()
-                self._handle_event(timeout=0.1)
+                self._take_event(timeout=0.1)
                 if time.monotonic() - checked >= 1.0:
                     checked = time.monotonic()
                     each_second()
@@ -118,7 +119,7 @@ class Supervisor:
             if process.due <= time.monotonic():
                 process.start(self._events, self.environment)
 
-    def _handle_event(self, timeout: float) -> None:
+    def _take_event(self, timeout: float) -> None:
         try:
             event = self._events.get(timeout=timeout)
         except queue.Empty:
@@ -129,6 +130,8 @@ class Supervisor:
         elif event.type == "start":
             process.pid = event.data["pid"]
             self._write_pids()
+            if self._stopping.is_set():
+                self._signal(os.kill, signal.SIGTERM)
         else:
             self._note_end(process, event.data["returncode"])
 
@@ -147,8 +150,8 @@ class Supervisor:
         self.say("Stopping.")
         self._signal(os.kill, signal.SIGTERM)
         deadline = time.monotonic() + self.stop_seconds
-        while any(process.pid for process in self.processes.values()):
-            self._handle_event(timeout=0.1)
+        while any(process.lives for process in self.processes.values()):
+            self._take_event(timeout=0.1)
             if time.monotonic() > deadline:
                 self._signal(os.killpg, signal.SIGKILL)
         self.pid_file.unlink(missing_ok=True)

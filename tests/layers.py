@@ -1,6 +1,7 @@
 """Channel layers that misbehave: chosen in settings, never patched in."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any, NoReturn
 
 from channels.layers import InMemoryChannelLayer
@@ -18,6 +19,16 @@ class HangingLayer(InMemoryChannelLayer):
 
     async def group_send(self, group: str, message: dict[str, Any]) -> None:
         await asyncio.Event().wait()
+
+
+class SlowToJoinLayer(InMemoryChannelLayer):
+    """Something happens while a channel joins a group, and before it is in it."""
+
+    meanwhile: Callable[[], Awaitable[None]]
+
+    async def group_add(self, group: str, channel: str) -> None:
+        await type(self).meanwhile()
+        await super().group_add(group, channel)
 
 
 class RecordingLayer(InMemoryChannelLayer):

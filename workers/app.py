@@ -21,7 +21,12 @@ app.conf.update(
     broker_connection_retry_on_startup=True,
     # A web process that rings must not wait long for a broker that is away.
     broker_connection_timeout=1,
-    broker_transport_options={"socket_connect_timeout": 1, "socket_timeout": 2},
+    broker_transport_options={
+        "socket_connect_timeout": 1,
+        "socket_timeout": 2,
+        "max_retries": 0,
+        "interval_start": 0,
+    },
     beat_scheduler="workers.beat.BellScheduler",
     beat_max_loop_interval=SWEEP_SECONDS,
     beat_schedule={

@@ -55,22 +55,21 @@ class Relay:
         """
         Number and publish until nothing is due; return what was done.
 
-        No wake-up is lost. Whoever rings does so after its commit; a drain that finds the shard
-        taken may leave, because the holder asks again, below, after it has let go of the shard.
+        No wake-up is lost. Whoever rings does so after its commit; a drain that finds a shard taken
+        may leave it to its holder, because the holder asks again after it has let go, and leaves
+        only if there is nothing to do, or nothing that it could take.
         Raises nothing when the channel layer is away: the rows stay due, and the sweep comes back.
         """
         drained = Drained()
         while shards := claim.shards_with_work(using=self.using):
-            before = drained.rows
             try:
-                for shard in shards:
-                    self._drain_shard(shard, drained)
+                taken = [self._drain_shard(shard, drained) for shard in shards]
             except ChannelLayerError as error:
                 self._note_outage(error)
                 drained.numbered += self._number_only(shards)
                 break
             self._layer_is_away = False
-            if drained.rows == before:
+            if not any(taken):
                 break
         if drained.rows:
             logger.info("Drained", extra={"action": "drained", **asdict(drained)})
@@ -86,23 +85,23 @@ class Relay:
         """Number what nobody can publish: sockets may read it from the database."""
         return sum(number(shard, using=self.using, claiming=False) for shard in shards)
 
-    def _drain_shard(self, shard: int, drained: Drained) -> None:
+    def _drain_shard(self, shard: int, drained: Drained) -> bool:
+        """Number and publish a batch; return whether the shard was free."""
         # Committed before anything is published: an offset never gets a second content.
         drained.numbered += number(shard, using=self.using, claiming=True)
         lost = None
         with publishing_lock(shard, using=self.using) as mine:
-            rows = claim.due(shard, using=self.using) if mine else []
-            if not rows:
-                return
-            try:
-                outcome = self._publish(rows)
-            except Exception as error:  # noqa: BLE001  # of rows, `publish` returns the failures
-                claim.give_back(rows, using=self.using)
-                lost = error
-            else:
-                self._settle(outcome, drained)
+            if mine and (rows := claim.due(shard, using=self.using)):
+                try:
+                    outcome = self._publish(rows)
+                except Exception as error:  # noqa: BLE001  # of rows, `publish` returns the failures
+                    claim.give_back(rows, using=self.using)
+                    lost = error
+                else:
+                    self._settle(outcome, drained)
         if lost is not None:
             raise ChannelLayerError from lost
+        return mine
 
     def _publish(self, rows: list[NotificationOutbox]) -> Published:
         """Cross to the channel layer, once for the batch: the one place where sync meets async."""

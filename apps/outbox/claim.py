@@ -3,9 +3,10 @@
 import random
 import traceback
 from collections.abc import Iterable
+from itertools import accumulate
 
 from django.db import connections
-from django.db.models import F
+from django.db.models import F, Func, IntegerField
 from django.db.models.functions import Now
 
 from .backoff import backoff
@@ -18,7 +19,12 @@ SHARDS_WITH_WORK = """
 SELECT each.shard FROM generate_series(0, %(last)s) AS each(shard)
 WHERE EXISTS (SELECT FROM {outbox} AS row WHERE row.shard = each.shard AND "offset" IS NULL)
    OR EXISTS (SELECT FROM {outbox} AS row WHERE row.shard = each.shard AND "offset" IS NOT NULL
-              AND published_at IS NULL AND failed_at IS NULL AND available_at <= statement_timestamp())
+              AND published_at IS NULL AND failed_at IS NULL AND available_at <= statement_timestamp()
+              AND NOT EXISTS (SELECT FROM {outbox} AS before WHERE before.shard = row.shard
+                              AND before.stream = row.stream AND before."offset" IS NOT NULL
+                              AND before.published_at IS NULL AND before.failed_at IS NULL
+                              AND before.attempts > 0
+                              AND before.available_at > statement_timestamp()))
 ORDER BY each.shard
 """
 
@@ -34,8 +40,17 @@ def shards_with_work(*, using: str) -> list[int]:
 
 def due(shard: int, *, using: str) -> list[NotificationOutbox]:
     """Return the shard's next batch to publish. The caller holds the publishing lock."""
+    conf = outbox_settings()
     rows = NotificationOutbox.objects.using(using).due(shard)
-    return list(rows[: outbox_settings().BATCH_ROWS])
+    size = Func(
+        "payload", template="octet_length(%(expressions)s::text)", output_field=IntegerField()
+    )
+    sizes = list(rows.values_list("pk", size)[: conf.BATCH_ROWS])
+    # Bounded before anything is loaded: PostgreSQL waits for the batch, but not for ever.
+    totals = accumulate(length for _, length in sizes)
+    pks = [pk for (pk, _), total in zip(sizes, totals, strict=True) if total <= conf.BATCH_BYTES]
+    pks = pks or [pk for pk, _ in sizes[:1]]
+    return list(rows.filter(pk__in=pks))
 
 
 def settle(rows: Iterable[NotificationOutbox], *, using: str) -> int:

@@ -16,6 +16,8 @@ class OutboxSettings:
     JSON_ENCODER: str = "django.core.serializers.json.DjangoJSONEncoder"
     #: Rows numbered, and rows published, in one transaction.
     BATCH_ROWS: int = 500
+    #: Payloads published in one transaction may have this many bytes; one row may have more.
+    BATCH_BYTES: int = 4_194_304
     #: A row whose publishing failed this often is failed.
     MAX_ATTEMPTS: int = 10
     #: Delay after the first failed attempt; it doubles with each further one, up to the ceiling.

@@ -31,6 +31,11 @@ def publishing_lock(shard: int, *, using: str) -> Iterator[bool]:
         yield _take("pg_try_advisory_xact_lock", PUBLISHING, shard, using) is True
 
 
+def publishing_is_free(shard: int, *, using: str) -> bool:
+    """Whether nobody publishes the shard; nobody else begins to before the open transaction ends."""
+    return _take("pg_try_advisory_xact_lock", PUBLISHING, shard, using) is True
+
+
 def _take(function: str, key: int, shard: int, using: str) -> object:
     idle = f"{outbox_settings().LOCK_IDLE_SECONDS * 1000:.0f}"
     with connections[using].cursor() as cursor:

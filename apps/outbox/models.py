@@ -74,7 +74,7 @@ class OutboxQuerySet(models.QuerySet["NotificationOutbox"]):
 
     def due(self, shard: int) -> Self:
         """
-        Numbered, pending rows of a shard whose time has come, in order.
+        Numbered, pending rows of a shard whose time has come; each stream's in order, quiet streams first.
 
         Rows behind one of their stream that waits for its next attempt are not due: a stream keeps
         its order through retries, and no other stream waits.
@@ -84,7 +84,7 @@ class OutboxQuerySet(models.QuerySet["NotificationOutbox"]):
         return (
             pending.filter(available_at__lte=Now())
             .exclude(stream__in=retrying.values("stream"))
-            .order_by("id")
+            .order_by("offset", "id")
         )
 
     def failed(self) -> Self:
@@ -156,7 +156,11 @@ class NotificationOutbox(models.Model):
         indexes = [
             models.Index("shard", "id", name="outbox_unnumbered", condition=Q(offset=None)),
             models.Index(
-                "shard", "id", name="outbox_pending", condition=PENDING & Q(offset__isnull=False)
+                "shard",
+                "offset",
+                "id",
+                name="outbox_pending",
+                condition=PENDING & Q(offset__isnull=False),
             ),
             models.Index(
                 "shard",

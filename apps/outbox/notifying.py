@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
+from django.core.exceptions import ValidationError
 from django.db import models, router, transaction
 from model_utils import FieldTracker
 
@@ -37,12 +38,17 @@ class Notifying(models.Model):
         update_fields: Iterable[str] | None = None,
     ) -> None:
         using = using or router.db_for_write(type(self), instance=self)
-        announcer = announcers.get(self._meta.concrete_model or type(self))
+        announcer = None if raw else announcers.get(self._meta.concrete_model or type(self))
+        written = _written(self, update_fields)
+        if announcer is not None:
+            # Before the transaction is entered: what is refused leaves the caller's usable.
+            _refuse_unstorable(self, written, announcer.object_type)
         with transaction.atomic(using=using, savepoint=False):
             change = None
-            if announcer is not None and not raw:
+            if announcer is not None:
                 inserting = bool(force_insert) or _is_inserted(self)
-                change = _Change(self, announcer, using, update_fields, inserting)
+                in_memory = update_fields is None and not any(map(_is_expression, written.values()))
+                change = _Change(self, announcer, using, written, in_memory, inserting)
             super().save_base(
                 raw=raw,
                 force_insert=force_insert,
@@ -81,21 +87,15 @@ class _Change:
         instance: Notifying,
         announcer: Announcer,
         using: str,
-        update_fields: Iterable[str] | None,
+        written: dict[str, Any],
+        in_memory: bool,
         inserting: bool,
     ) -> None:
         self.instance = instance
         self.announcer = announcer
         self.using = using
-        self.written = _written(instance, update_fields)
-        tracked = set(instance.tracker.field_map.values())
-        for attribute, value in self.written.items():
-            # PostgreSQL takes a NaN, and JSON doesn't; in what isn't announced it is nobody's business.
-            if attribute in tracked or isinstance(value, str):
-                storable(value, f"{announcer.object_type}.{attribute}")
-        self.in_memory = update_fields is None and not any(
-            hasattr(value, "resolve_expression") for value in self.written.values()
-        )
+        self.written = written
+        self.in_memory = in_memory
         self.before: list[str] | None = None
         self.happens = True
         if inserting:
@@ -120,10 +120,13 @@ class _Change:
         )
 
     def _tracker_knows(self) -> bool:
-        """Whether the instance alone proves that something changes, and leaves the streams alone."""
+        """Whether the instance alone proves that a row changes, and stays in its streams."""
         tracker = self.instance.tracker
-        return not self.announcer.deciding & self.written.keys() and any(
+        if self.instance._state.adding or self.announcer.deciding & self.written.keys():
+            return False
+        return any(
             tracker.has_changed(field)
+            and _differs(self.instance, attribute, tracker.previous(field))
             for field, attribute in tracker.field_map.items()
             if attribute in self.written
         )
@@ -136,8 +139,8 @@ class _Change:
         self.before = self.announcer.streams(row)
         tracked = set(self.instance.tracker.field_map.values())
         self.happens = any(
-            getattr(row, attribute) != value
-            for attribute, value in self.written.items()
+            _differs(self.instance, attribute, getattr(row, attribute))
+            for attribute in self.written
             if attribute in tracked
         )
 
@@ -150,3 +153,27 @@ def _written(instance: models.Model, update_fields: Iterable[str] | None) -> dic
         if field.attname in instance.__dict__
         and (update_fields is None or {field.name, field.attname} & set(update_fields))
     }
+
+
+def _refuse_unstorable(instance: Notifying, written: dict[str, Any], object_type: str) -> None:
+    tracked = set(instance.tracker.field_map.values())
+    for attribute, value in written.items():
+        # PostgreSQL takes a NaN, and JSON doesn't; in what isn't announced it is nobody's business.
+        if attribute in tracked or isinstance(value, str):
+            storable(value, f"{object_type}.{attribute}")
+
+
+def _differs(instance: models.Model, attribute: str, previous: Any) -> bool:
+    """Whether a save changes a stored value; "2" in memory is the same as a stored 2."""
+    value = instance.__dict__[attribute]
+    field: Any = instance._meta.get_field(attribute)
+    if _is_expression(value):
+        return True
+    try:
+        return bool(field.to_python(value) != previous)
+    except ValidationError:  # the database will say what it thinks of it
+        return True
+
+
+def _is_expression(value: Any) -> bool:
+    return hasattr(value, "resolve_expression")

@@ -4,7 +4,7 @@ from django.db import connections
 from django.db.models import F
 
 from .conf import outbox_settings
-from .locks import numbering_lock
+from .locks import numbering_lock, publishing_is_free
 from .models import NotificationOutbox, Stream
 
 NUMBER = """
@@ -40,9 +40,11 @@ def number(shard: int, *, using: str, claiming: bool) -> int:
         "outbox": NotificationOutbox._meta.db_table,
         "stream": Stream._meta.db_table,
     }
-    values = {"shard": shard, "limit": outbox_settings().BATCH_ROWS, "claims": int(claiming)}
+    values = {"shard": shard, "limit": outbox_settings().BATCH_ROWS}
     with numbering_lock(shard, using=using), connections[using].cursor() as cursor:
-        if claiming:
+        # Where somebody else publishes, the rows are not taken, and a claim would say they were.
+        values["claims"] = int(claiming and publishing_is_free(shard, using=using))
+        if values["claims"]:
             _claim_again(shard, using)
         cursor.execute(NUMBER.format(**tables), values)
         return int(cursor.rowcount)

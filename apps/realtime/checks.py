@@ -9,6 +9,8 @@ from django.core.exceptions import ImproperlyConfigured
 
 from ..outbox.conf import outbox_settings
 from .conf import realtime_settings
+from .exceptions import UnknownObjectTypeError
+from .registry import names, owner_type
 
 IN_MEMORY = "channels.layers.InMemoryChannelLayer"
 
@@ -25,6 +27,19 @@ def settings_are_sound(**_: Any) -> list[CheckMessage]:
         text = "REALTIME's PUBLISH_SECONDS is not below OUTBOX's LOCK_IDLE_SECONDS."
         return [Error(text, hint=hint, id="realtime.E002")]
     return []
+
+
+@register()
+def collections_have_owners(**_: Any) -> list[CheckMessage]:
+    """Each collection belongs to objects of a registered type: their ids name it, their rights hold."""
+    found: list[CheckMessage] = []
+    for name in names():
+        try:
+            owner_type(name)
+        except UnknownObjectTypeError as error:
+            hint = "Register a type for the model that the foreign key leads to."
+            found.append(Error(str(error), hint=hint, id="realtime.E005"))
+    return found
 
 
 @register()

@@ -33,7 +33,10 @@ class NotificationConsumer(AsyncConsumer):
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         self.user: Any = None
         self.subscriptions: dict[str, Subscription] = {}
-        await super().__call__(scope, receive, send)
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            await self._end_channel()
 
     async def dispatch(self, message: dict[str, Any]) -> None:
         """Called for each message. The parent's crossing to a thread before each one is left out."""
@@ -80,7 +83,7 @@ class NotificationConsumer(AsyncConsumer):
             await self.send_frame(frames.error(away))
 
     async def websocket_disconnect(self, message: dict[str, Any]) -> None:
-        """Called when the socket is gone. The channel ends with the consumer, its groups included."""
+        """Called when the socket is gone."""
         raise StopConsumer
 
     # Commands
@@ -194,6 +197,13 @@ class NotificationConsumer(AsyncConsumer):
         await self._leave(subscription)
         await self.send_frame(frames.unsubscribed(subscription.subject, reason))
 
+    async def _end_channel(self) -> None:
+        """Leave no ghost: a layer notices a cancelled `receive`, but not one that was just answered."""
+        for subscription in list(self.subscriptions.values()):
+            await self._leave(subscription)
+        if hasattr(self.channel_layer, "end_channel"):
+            await self.channel_layer.end_channel(self.channel_name)
+
     async def send_frame(self, frame: dict[str, Any]) -> None:
         """Send a control frame."""
         await self.send({"type": "websocket.send", "text": json.dumps(frame)})
@@ -201,5 +211,6 @@ class NotificationConsumer(AsyncConsumer):
     async def close(self, code: CloseCode) -> None:
         """End the socket with a code that tells the client whether to come back."""
         self.user = None
-        self.subscriptions.clear()
+        for subscription in list(self.subscriptions.values()):
+            await self._leave(subscription)
         await self.send({"type": "websocket.close", "code": int(code)})

@@ -25,7 +25,7 @@ def envelope(row: NotificationOutbox, epoch: str) -> dict[str, Any]:
         "stream": row.stream,
         "epoch": epoch,
         "offset": row.offset,
-        "frame": frame if len(frame) <= realtime_settings().FRAME_BYTES else "",
+        "frame": frame if len(frame.encode()) <= realtime_settings().FRAME_BYTES else "",
         "ends": ends(row),
     }
 
@@ -34,13 +34,18 @@ def notification_frame(row: NotificationOutbox, epoch: str) -> str:
     """Return the frame of a numbered row, as JSON text. Raises UnknownObjectTypeError."""
     object_type(row.object_type)
     frame = _about(row, epoch)
+    frame["id"] = hashids.encode(row.object_type, int(row.object_id))
     frame |= {"type": row.event, "payload": row.payload, "at": timestamp(row.created_at)}
     return encode(frame)
 
 
 def skipped_frame(row: NotificationOutbox, epoch: str) -> str:
     """Return the frame that stands in for a failed row, as JSON text. It never shows the payload."""
-    return encode(_about(row, epoch) | {"type": "skipped"})
+    frame = _about(row, epoch)
+    # What can't be said of a row that failed, perhaps for that reason, is left empty.
+    pk = row.object_id
+    frame["id"] = hashids.encode(row.object_type, int(pk)) if pk.isdecimal() else ""
+    return encode(frame | {"type": "skipped"})
 
 
 def ends(row: NotificationOutbox) -> bool:
@@ -63,7 +68,7 @@ def _about(row: NotificationOutbox, epoch: str) -> dict[str, Any]:
     frame: dict[str, Any] = {
         "type": "",
         "object_type": row.object_type,
-        "id": hashids.encode(row.object_type, int(row.object_id)),
+        "id": "",
         "offset": row.offset,
         "epoch": epoch,
         "event_id": str(row.event_id),

@@ -62,6 +62,10 @@ class NotificationLoopLayer(RedisPubSubLoopLayer):
             self._forget(channel)
             raise
 
+    async def end_channel(self, channel: str) -> None:
+        """Forget a channel: its queue, and its place in every group."""
+        self._forget(channel)
+
     async def group_add(self, group: str, channel: str) -> None:
         """Join a group. What is published after it returns arrives, or is announced as missed."""
         name = self._get_group_channel_name(group)

@@ -4,7 +4,6 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from typing import Any
 
 from channels_redis.utils import create_pool
@@ -96,9 +95,12 @@ class Link:
         if self._away or name in self._confirmed:
             return
         confirmation = self._awaited.setdefault(name, asyncio.get_running_loop().create_future())
-        with suppress(TimeoutError):
+        try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 await asyncio.shield(confirmation)
+        except TimeoutError:
+            # Nobody waits for it any more: when it comes, it is a name that may have missed something.
+            self._awaited.pop(name, None)
 
     async def flush(self) -> None:
         """Stop listening, forget what was wanted and close the connections."""

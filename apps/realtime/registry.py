@@ -118,10 +118,13 @@ def owner_type(name: str) -> ObjectType:
     for kind in _types.values():
         if name in kind.collections:
             model = kind.owner_model(name)
-            return next(owner for owner in _types.values() if owner.model is model)
+            owners = [owner for owner in _types.values() if owner.model is model]
+            if not owners:
+                raise UnknownObjectTypeError(f"The owner of {name!r} is of no registered type.")
+            return owners[0]
     return object_type(name)
 
 
 def names() -> list[str]:
-    """Return every name that can be subscribed to."""
+    """Return every name of a type or a collection."""
     return sorted({*_types, *(name for kind in _types.values() for name in kind.collections)})

@@ -8,6 +8,7 @@ from django.db import DEFAULT_DB_ALIAS
 
 from ..outbox import history
 from ..outbox.history import Position
+from ..outbox.payload import plain
 from .conf import realtime_settings
 from .envelope import ends, notification_frame, skipped_frame
 from .exceptions import UnknownObjectTypeError
@@ -122,4 +123,4 @@ def read_present(user: Any, subscription: Subscription) -> tuple[Position, Any] 
     if position is None or instance is None:
         return None
     is_object = owner.name == subscription.object_type
-    return position, owner.payload(instance) if is_object else None
+    return position, plain(owner.payload(instance), owner.name) if is_object else None

@@ -91,6 +91,7 @@ def test_connections(expected, url):
     [
         ("SECRET_KEY is not set.", {"SECRET_KEY": ""}),
         ('"PORT"', {"PORT": "eighty"}),
+        ('"PORT"', {"PORT": "99999"}),
         ('"DEBUG"', {"DEBUG": "perhaps"}),
         ('"DATABASE_URL"', {"DATABASE_URL": "oracel://x"}),
     ],
@@ -103,6 +104,7 @@ def test_a_mistake_stops_the_start_with_a_sentence(sentence, environment):
     assert 1 == done.returncode
     assert sentence in done.stderr
     assert "Traceback" not in done.stderr
+    assert ".." not in done.stderr
 
 
 def test_deployment_is_sound():

@@ -103,6 +103,18 @@ def test_a_signal_stops_everything(make, tmp_path):
     assert not (tmp_path / "processes.json").exists()
 
 
+def test_stopped_at_once_it_does_not_wait(make):
+    """
+    A process that was just being started when the end came is ended, too.
+    """
+    supervisor = make(web="exec sleep 60", worker="exec sleep 60")
+    supervisor._start_what_is_due()
+    start = time.monotonic()
+    supervisor._stop_all()
+    assert time.monotonic() - start < supervisor.stop_seconds / 2
+    assert not any(process.lives for process in supervisor.processes.values())
+
+
 def test_a_stubborn_process_is_killed(make, out):
     """
     Who ignores SIGTERM is killed, children included.

@@ -142,6 +142,15 @@ class TestUp:
         assert "Traceback" not in up.said
         assert [] == running_in(tmp_path)
 
+    def test_two_of_one_port_is_a_sentence(self, tmp_path):
+        """
+        The two servers can't listen at one address.
+        """
+        port = str(free_port())
+        up = Run(tmp_path, "up", PORT=port, DAPHNE_PORT=port)
+        assert 1 == up.ended()
+        assert "PORT and DAPHNE_PORT are the same" in up.said
+
     def test_a_folder_in_use_is_a_sentence(self, tmp_path):
         """
         A second one says who was first.
@@ -186,12 +195,13 @@ class TestUp:
             up.end()
         assert [] == running_in(tmp_path)
 
-    def test_interrupted_early_it_stops(self, tmp_path):
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    def test_interrupted_early_it_stops(self, tmp_path, number):
         """
-        Ctrl-C during the migrations leaves nothing running either.
+        Ctrl-C or SIGTERM during the migrations leaves nothing running either.
         """
         up = Run(tmp_path, "up")
         up.until("Operations to perform")
-        up.end()
+        up.end(number)
         assert "Everything has stopped." in up.said
         assert [] == running_in(tmp_path)

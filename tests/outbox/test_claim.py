@@ -19,11 +19,13 @@ def row(offset, stream="ticket:1", shard=3, **values):
         stream=stream,
         shard=shard,
         offset=offset,
-        event="X",
-        object_type="ticket",
-        object_id="1",
-        payload={},
-        **values,
+        **{
+            "event": "X",
+            "object_type": "ticket",
+            "object_id": "1",
+            "payload": {},
+            **values,
+        },
     )
     return NotificationOutbox.objects.get(pk=made.pk)
 
@@ -52,6 +54,23 @@ class TestDue:
         first, _ = row(1), row(2)
         assert [first] == due(3, using=USING)
 
+    def test_is_bounded_in_bytes(self, settings):
+        """
+        Large payloads make a small batch, of one row at least.
+        """
+        settings.OUTBOX = {"BATCH_BYTES": 250}
+        rows = [row(offset, payload={"text": "x" * 100}) for offset in (1, 2, 3)]
+        assert rows[:2] == due(3, using=USING)
+        huge = row(1, stream="huge:1", shard=4, payload={"text": "x" * 1000})
+        assert [huge] == due(4, using=USING)
+
+    def test_is_in_the_order_of_the_offsets(self):
+        """
+        Where rows were numbered in another order than written, the number counts.
+        """
+        second, first = row(2), row(1)
+        assert [first, second] == due(3, using=USING)
+
     def test_what_waits_holds_back_its_own_stream_only(self):
         """
         Behind a row that waits for its next attempt its stream waits, and no other.
@@ -78,6 +97,7 @@ class TestShardsWithWork:
         row(1, shard=2)
         row(2, shard=5, attempts=1, available_at=later())
         row(3, shard=6, published_at=Now())
+        row(4, shard=5)  # behind the one that waits
         assert [1, 2] == shards_with_work(using=USING)
 
 

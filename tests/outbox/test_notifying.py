@@ -27,6 +27,21 @@ def update(ticket):
     ]
 
 
+class _Equal(str):
+    """Text that is equal to what is stored, and of another type."""
+
+    __slots__ = ()
+
+
+def _wait_for_a_waiting_lock():
+    """Return when another connection waits for a lock of this one."""
+    with connection.cursor() as cursor:
+        waiting = 0
+        while not waiting:
+            cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
+            (waiting,) = cursor.fetchone()
+
+
 def payloads():
     return list(NotificationOutbox.objects.order_by("id").values_list("payload", flat=True))
 
@@ -83,6 +98,57 @@ class TestUpdate:
         ticket.save()
         Ticket.objects.get().save()
         assert [] == announced()
+
+    def test_to_an_equal_value_of_another_type_is_not(self, ticket, project, announced):
+        """
+        A number that came as text changes nothing if it is the same number.
+        """
+        ticket.priority = str(ticket.priority)
+        ticket.save()
+        project.name = _Equal("Website")
+        project.save()
+        assert [] == announced()
+
+    def test_to_a_value_of_no_type_is_the_databases_affair(self, ticket, announced):
+        """
+        What the field can't read, the database refuses; nothing is announced.
+        """
+        ticket.priority = "high"
+        with pytest.raises(ValueError, match="high"):
+            ticket.save()
+        assert [] == announced()
+
+    def test_of_a_new_instance_with_an_old_key_asks_the_database(self, announced):
+        """
+        An instance that was never saved proves nothing, whatever was assigned to it.
+        """
+        fresh = Project(pk=4711, name="a")
+        fresh.name = "b"
+        fresh.save()
+        assert [("project:4711", "CREATE_PROJECT")] == announced()
+
+    def test_waits_for_who_is_before_it(self, ticket, announced):
+        """
+        A save that looks unchanged, while another commits a change, changes it back, and says so.
+        """
+        stale = Ticket.objects.get()
+        begun = threading.Event()
+
+        def save():
+            begun.set()
+            stale.save()
+            connections.close_all()
+
+        thread = threading.Thread(target=save)
+        with transaction.atomic():
+            ticket.title = "Newer"
+            ticket.save()
+            thread.start()
+            begun.wait()
+            _wait_for_a_waiting_lock()
+        thread.join()
+        assert update(ticket) * 2 == announced()
+        assert "The logo is blurred" == Ticket.objects.get().title == payloads()[-1]["title"]
 
     @pytest.mark.parametrize("kind", [list, set, tuple])
     def test_of_some_fields_shows_what_is_stored(self, ticket, announced, kind):
@@ -296,7 +362,6 @@ class TestRefusal:
             with pytest.raises(PayloadError) as caught:
                 Ticket(project=project, **values).save()
             assert field == caught.value.field
-            connection.set_rollback(False)
             assert 1 == Ticket.objects.count()
         assert [] == announced()
 

@@ -15,6 +15,7 @@ def test_the_project_is_sound():
     """
     assert [] == checks.settings_are_sound()
     assert [] == checks.layer_reaches_other_processes()
+    assert [] == checks.collections_have_owners()
 
 
 @pytest.mark.parametrize(

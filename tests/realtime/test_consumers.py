@@ -1,6 +1,7 @@
 """The consumer: each offset once, in order, or a word that it isn't so; and a socket that stays."""
 
 import asyncio
+import datetime
 
 import pytest
 from channels.layers import get_channel_layer
@@ -13,9 +14,12 @@ from apps.outbox.models import NotificationOutbox, Stream
 from apps.realtime import hashids
 from apps.realtime.envelope import envelope
 from apps.realtime.groups import group_for
+from apps.realtime.registry import register, unregister
 from apps.realtime.routing import websocket
+from apps.tickets.live import TicketType
 from apps.tickets.models import Ticket
 from apps.tickets.serializers import TicketSerializer
+from tests.layers import SlowToJoinLayer
 from tests.sockets import connected, drain, in_thread, signed_in
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("published")]
@@ -135,6 +139,7 @@ class TestSubscribe:
             answers = [await socket.ask(frame) for frame in (missing, subject(ticket))]
             assert answers[0] == answers[1]
             assert ("error", "not_found") == (answers[0]["type"], answers[0]["code"])
+            assert group_for(f"ticket:{ticket.pk}") not in str(_groups())
             await rename(ticket, "Secret")
             assert await socket.silent(other)
         assert not await in_thread(Stream.objects.filter(name="ticket:4711").exists)
@@ -168,6 +173,20 @@ class TestSubscribe:
                 await in_thread(_rename_table, "away", "outbox_stream")
             assert ("unavailable", True, 1) == (answer["code"], answer["temporary"], answer["ref"])
             assert "subscribed" == (await socket.ask(subject(ticket)))["type"]
+
+    async def test_the_position_is_read_after_joining(self, settings, demo, ticket):
+        """
+        What is published before the group is joined is behind the position of the answer.
+        """
+        settings.CHANNEL_LAYERS = {"default": {"BACKEND": "tests.layers.SlowToJoinLayer"}}
+
+        async def meanwhile():
+            await write(ticket, "Meanwhile")
+            await drain()
+
+        SlowToJoinLayer.meanwhile = meanwhile
+        async with signed_in(demo) as socket:
+            assert 2 == (await socket.ask(subject(ticket)))["offset"]
 
 
 class TestUnsubscribe:
@@ -428,6 +447,43 @@ class TestResync:
             assert ("unsubscribed", "revoked") == (frame["type"], frame["reason"])
             assert await socket.silent(demo)
 
+    async def test_with_what_the_serializer_makes_of_it(self, settings, demo, ticket):
+        """
+        The present state is plain JSON, as a notification's payload is.
+        """
+        kind = type("Dated", (TicketType,), {"payload": _dated})
+        unregister("ticket")
+        register(kind)
+        try:
+            async with signed_in(demo) as socket:
+                await socket.ask(subject(ticket))
+                await write(ticket, "one")
+                await lose(settings)
+                await in_thread(NotificationOutbox.objects.filter(offset=2).delete)
+                group = group_for(f"ticket:{ticket.pk}")
+                await get_channel_layer().group_send(group, {"type": "behind"})
+                assert {"on": "2026-11-22"} == (await socket.receive())["payload"]
+        finally:
+            unregister("ticket")
+            register(TicketType)
+
+
+class TestLeaving:
+    async def test_leaves_no_ghost(self, demo, ticket):
+        """
+        When a socket is gone its channel is in no group, also if a message came at that moment.
+        """
+        async with signed_in(demo) as socket:
+            await socket.ask(subject(ticket))
+            assert _groups()
+            (channel,) = get_channel_layer()._get_layer().channels
+            queue = get_channel_layer()._get_layer().channels[channel]
+            await socket.communicator.send_input({"type": "websocket.disconnect", "code": 1000})
+            queue.put_nowait({"type": "behind"})
+            await socket.communicator.wait(10)
+        assert {} == get_channel_layer()._get_layer().channels
+        assert not _groups()
+
 
 class TestIsolation:
     async def test_an_unknown_message_is_ignored(self, demo, ticket, caplog):
@@ -461,6 +517,15 @@ async def test_a_wrong_address_is_refused():
     """
     accepted, _ = await WebsocketCommunicator(websocket, "/ws/elsewhere/").connect()
     assert not accepted
+
+
+def _groups():
+    """Return the groups that sockets of this process are in."""
+    return get_channel_layer()._get_layer().groups
+
+
+def _dated(self, instance):
+    return {"on": datetime.date(2026, 11, 22)}
 
 
 def _rename_table(old, new):

@@ -67,6 +67,7 @@ def test_a_failed_row_is_skipped_without_its_payload():
     frame = json.loads(skipped_frame(row(object_type="ghost", stream="ghost:7"), "f3a1"))
     assert {"type", "object_type", "id", "offset", "epoch", "event_id"} == set(frame)
     assert ("skipped", 42) == (frame["type"], frame["offset"])
+    assert "" == json.loads(skipped_frame(row(object_id="x"), "f3a1"))["id"]
 
 
 def test_the_envelope_carries_position_and_frame():

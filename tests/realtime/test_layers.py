@@ -118,6 +118,18 @@ async def test_a_channel_that_ends_leaves_no_ghost(layer):
             await asyncio.sleep(0.01)
 
 
+async def test_a_channel_can_be_ended(layer):
+    """
+    An ended channel is forgotten, its groups included; ending it twice is no error.
+    """
+    channel = await layer.new_channel()
+    await layer.group_add("ghost", channel)
+    for _ in range(2):
+        await layer.end_channel(channel)
+    inner = layer._get_layer()
+    assert ({}, {}) == (inner.channels, inner.groups)
+
+
 async def _receive_for_ever(layer, channel):
     while True:
         await layer.receive(channel)
@@ -218,6 +230,19 @@ class TestOutage:
             while proxy.refused < 3:
                 await asyncio.sleep(0.05)
         assert 1 == caplog.text.count("Redis is away")
+
+    async def test_a_join_that_is_confirmed_late_is_made_good(self, proxy, distant, layer):
+        """
+        Who joined without waiting for the answer to the end is told to look when it comes.
+        """
+        channel = await distant.new_channel()
+        await distant.group_add("g", channel)
+        while not distant._get_layer().channels[channel].empty():
+            await received(distant, channel)
+        proxy.stall()
+        await distant.group_add("late", channel)
+        proxy.resume()
+        assert BEHIND == await received(distant, channel)
 
     async def test_a_silent_host_is_noticed(self, proxy, distant, caplog):
         """

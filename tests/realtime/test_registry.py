@@ -7,6 +7,7 @@ from django.test.utils import isolate_apps
 from rest_framework import serializers
 
 from apps.realtime import registry
+from apps.realtime.checks import collections_have_owners
 from apps.realtime.exceptions import RegistrationError, UnknownObjectTypeError
 from apps.realtime.registry import ObjectType, object_type, owner_type, register, unregister
 from apps.tickets.live import ProjectType, TicketType
@@ -41,6 +42,28 @@ def test_unknown_type(find):
     """
     with pytest.raises(UnknownObjectTypeError, match="'ghost'"):
         find("ghost")
+
+
+@pytest.fixture
+def unowned():
+    """A collection whose owners are of no registered type."""
+    kind = type(
+        "Unowned", (TicketType,), {"collections": {"user.tickets": "assignee"}, "name": "ticket"}
+    )
+    unregister("ticket")
+    register(kind)
+    yield
+    unregister("ticket")
+    register(TicketType)
+
+
+def test_a_collection_needs_an_owner(unowned):
+    """
+    Without a registered type for its owner, a collection is an error of the check, and unknown.
+    """
+    assert ["realtime.E005"] == [message.id for message in collections_have_owners()]
+    with pytest.raises(UnknownObjectTypeError, match=r"owner of 'user\.tickets'"):
+        owner_type("user.tickets")
 
 
 @pytest.mark.django_db

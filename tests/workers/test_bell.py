@@ -1,5 +1,8 @@
 """The bell: one message for a worker, however many ring; and never the save's fault."""
 
+import os
+import subprocess
+import sys
 import time
 
 import pytest
@@ -83,6 +86,27 @@ class TestOutage:
         bell.ring("default")
         bell.clear()
         assert 2 == caplog.text.count("The bell is silent")
+
+    @pytest.mark.parametrize("broker", ["redis://127.0.0.1:1", "amqp://127.0.0.1:1"])
+    def test_of_another_broker_costs_one_short_wait(self, broker):
+        """
+        Where the broker is not the Redis of the bell, and away, a save doesn't wait for it either.
+        """
+        code = (
+            "import time; from workers import bell; bell.clear(); start = time.monotonic()\n"
+            "for _ in range(3): bell.ring('default')\n"
+            "print(time.monotonic() - start)"
+        )
+        done = subprocess.run(
+            [sys.executable, "manage.py", "shell", "-v0", "-c", code],
+            cwd=django_settings.BASE_DIR,
+            env={**os.environ, "CELERY_BROKER_URL": broker},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert "The bell is silent" in done.stderr
+        assert float(done.stdout) < 3
 
     def test_ends_with_the_cool_down(self, settings):
         """

@@ -4,6 +4,7 @@ import inspect
 from datetime import timedelta
 
 import pytest
+from channels.layers import InMemoryChannelLayer
 from django.db.models.functions import Now
 
 from apps.outbox.models import NotificationOutbox
@@ -13,14 +14,25 @@ from workers.app import app
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def test_drain_publishes_and_clears_the_bell(empty_outbox, ticket):
+class Listening(InMemoryChannelLayer):
+    """Notes whether the bell is ringing while something is published."""
+
+    rang: set[int] = set()
+
+    async def group_send(self, group, message):
+        self.rang.add(bell._redis().exists(bell.KEY))
+
+
+def test_drain_publishes_and_clears_the_bell(settings, empty_outbox, ticket):
     """
     What is due is published; what commits after it was read can ring again.
     """
     ticket.title = "Changed"
     ticket.save()
     bell._redis().set(bell.KEY, "default")
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": "tests.workers.test_tasks.Listening"}}
     tasks.drain()
+    assert {0} == Listening.rang
     tasks._relay().close()
     tasks._relay.cache_clear()
     assert {"published"} == {row.state for row in NotificationOutbox.objects.all()}

@@ -1,6 +1,7 @@
 """`manage.py up`."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -58,8 +59,12 @@ class Command(BaseCommand):
             Printer(sys.stdout),
         )
         supervisor.end_leftovers()
+        if settings.PORT == settings.DAPHNE_PORT:
+            raise CommandError("PORT and DAPHNE_PORT are the same. Set one of them to another.")
         for variable in PORTS:
             _refuse_used_port(variable)
+        # From here on there is something to stop, whichever way it is asked to.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             _keep_running(servers, supervisor)
             _manage("migrate", "--no-input")
@@ -99,7 +104,7 @@ def _welcome() -> str:
 def _environment() -> dict[str, str]:
     """Return the environment of the processes: this one's, in which the Procfile's programs are found."""
     programs = str(Path(sys.executable).parent)
-    ports = {variable: str(getattr(settings, variable)) for variable in PORTS}
+    ports = {variable: str(getattr(settings, variable)) for variable in ("HOST", *PORTS)}
     path = os.pathsep.join([programs, os.environ.get("PATH", os.defpath)])
     return {**os.environ, **ports, "PATH": path, "PYTHONUNBUFFERED": "1"}
 
@@ -123,7 +128,7 @@ def _refuse_used_port(variable: str) -> None:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("0.0.0.0", port))  # noqa: S104  # where the processes will listen
+            probe.bind((settings.HOST, port))
         except OSError as error:
             raise CommandError(
                 f"Port {port} can't be used ({error.strerror}). "
