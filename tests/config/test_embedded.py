@@ -3,8 +3,6 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
-from urllib.parse import urlsplit
 
 import psutil
 import psycopg
@@ -133,19 +131,12 @@ class TestRefusal:
             assert redis_of(folder).ping()
             redis_only.stop()
 
-    def test_somebody_elses_link(self, tmp_path):
+    def test_a_path_that_a_shell_would_not_understand(self, tmp_path):
         """
-        A path in the temporary folder that leads elsewhere is not followed.
+        PostgreSQL's starter is a shell's; the sentence says what path will do.
         """
-        folder = tmp_path / "my data"
-        link = Path(urlsplit(postgres_url(folder)).query.removeprefix("host="))
-        link.symlink_to(tmp_path)
-        try:
-            servers = Servers(folder, redis=False)
-            with servers.owned(), pytest.raises(EmbeddedServerError, match="is something else"):
-                servers.start()
-        finally:
-            link.unlink()
+        with pytest.raises(EmbeddedServerError, match="without blanks"):
+            Servers(tmp_path / "my data", redis=False).start()
 
     def test_a_half_written_pid_file_is_no_server(self, tmp_path):
         """
@@ -156,12 +147,11 @@ class TestRefusal:
         assert f"{tmp_path}/postgres" in postgres_url(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["100%+ours", "my data & yours"])
-def test_a_path_with_signs_of_urls_and_shells(tmp_path, name):
+def test_a_path_with_signs_of_urls(tmp_path):
     """
-    A folder may be called by what means something in a URL, or to a shell.
+    A folder may be called by what means something in a URL.
     """
-    folder = tmp_path / name
+    folder = tmp_path / "100%+ours"
     servers = Servers(folder)
     with servers.owned():
         servers.start()
