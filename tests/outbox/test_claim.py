@@ -35,7 +35,7 @@ def later(seconds=60):
 
 
 class TestDue:
-    def test_is_in_order_and_of_the_shard(self):
+    def test_is_in_order_and_of_the_shard(self, settings):
         """
         Numbered pending rows of the shard are due, oldest first.
         """
@@ -43,7 +43,8 @@ class TestDue:
         row(1, stream="other:1", shard=4)
         row(None)
         row(3, published_at=Now())
-        row(4, failed_at=Now(), error_type="E")
+        settings.OUTBOX = {"MAX_ATTEMPTS": 1}
+        retry(row(4), _raised("no such type"), using=USING)
         assert [first, second] == due(3, using=USING)
 
     def test_is_a_batch(self, settings):

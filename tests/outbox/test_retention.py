@@ -6,7 +6,9 @@ import pytest
 from django.db import DEFAULT_DB_ALIAS
 from django.db.models.functions import Now
 
+from apps.outbox.claim import retry
 from apps.outbox.models import NotificationOutbox
+from apps.outbox.replay import replay
 from apps.outbox.retention import prune
 
 pytestmark = pytest.mark.django_db
@@ -20,28 +22,36 @@ def make(offset, **values):
     )
 
 
+def fail(row):
+    """Let a row spend its attempts."""
+    retry(row, LookupError("no such type"), using=DEFAULT_DB_ALIAS)
+    return row
+
+
 def test_prunes_old_published_rows_only(settings):
     """
     However old, a pending or failed row stays; so does what was published within retention.
     """
-    settings.OUTBOX = {"PRUNE_ROWS": 1}
+    settings.OUTBOX = {"PRUNE_ROWS": 1, "MAX_ATTEMPTS": 1}
     make(1, published_at=OLD)
     make(2, published_at=OLD)
     kept = [
         make(3, published_at=Now()),
-        make(4, failed_at=OLD, error_type="E"),
+        fail(make(4, created_at=OLD)),
         make(5, created_at=OLD, available_at=OLD),
     ]
     assert 2 == prune(using=DEFAULT_DB_ALIAS)
     assert kept == list(NotificationOutbox.objects.order_by("id"))
 
 
-def test_a_replayed_row_outlives_its_replay():
+def test_a_replayed_row_outlives_its_replay(settings, demo):
     """
     Pruning the row that a failed one was replayed as leaves the failed one, and who decided.
     """
-    again = make(2, published_at=OLD)
-    failed = make(1, failed_at=OLD, error_type="E", replayed_at=OLD, replayed_as=again)
+    settings.OUTBOX = {"MAX_ATTEMPTS": 1}
+    failed = fail(make(1))
+    again = replay(failed.pk, by=demo, using=DEFAULT_DB_ALIAS)
+    NotificationOutbox.objects.filter(pk=again.pk).update(offset=2, published_at=OLD)
     assert 1 == prune(using=DEFAULT_DB_ALIAS)
     failed.refresh_from_db()
     assert failed.replayed_as is None
