@@ -92,8 +92,10 @@ class Relay:
         lost = None
         with publishing_lock(shard, using=self.using) as mine:
             if mine and (rows := claim.due(shard, using=self.using)):
+                epochs = self._epochs(rows)
                 try:
-                    outcome = self._publish(rows)
+                    # The one crossing from sync to async, once for the batch.
+                    outcome = self._runner.run(publish(rows, epochs))
                 except Exception as error:  # noqa: BLE001  # of rows, `publish` returns the failures
                     claim.give_back(rows, using=self.using)
                     lost = error
@@ -103,12 +105,10 @@ class Relay:
             raise ChannelLayerError from lost
         return mine
 
-    def _publish(self, rows: list[NotificationOutbox]) -> Published:
-        """Cross to the channel layer, once for the batch: the one place where sync meets async."""
+    def _epochs(self, rows: list[NotificationOutbox]) -> dict[str, str]:
         names = {row.stream for row in rows}
         streams = Stream.objects.using(self.using).with_epoch().in_bulk(names)
-        epochs = {name: stream.epoch for name, stream in streams.items()}
-        return self._runner.run(publish(rows, epochs))
+        return {name: stream.epoch for name, stream in streams.items()}
 
     def _settle(self, outcome: Published, drained: Drained) -> None:
         drained.published += claim.settle(outcome.rows, using=self.using)
