@@ -20,6 +20,7 @@ from apps.realtime.registry import register, unregister
 from apps.tickets.live import TicketType
 from tests.processes import PATIENCE, Site
 from tests.sockets import in_thread
+from workers import bell
 from workers.app import app
 from workers.relay import Relay
 
@@ -30,6 +31,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def site(tmp_path):
     with app.pool.acquire(block=True) as connection:
         app.amqp.queues["outbox"](connection.default_channel).purge()
+    bell.clear()  # an earlier test may have rung, and its message is gone now
     with Site(tmp_path) as site:
         yield site
 
