@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 from channels.testing import WebsocketCommunicator
-from django.db import DEFAULT_DB_ALIAS, connections
+from django.db import DEFAULT_DB_ALIAS, connection, connections
 from rest_framework.authtoken.models import Token
 
 from apps.realtime import hashids
@@ -16,7 +16,7 @@ from apps.tickets.models import Project
 from workers.relay import Relay
 
 T = TypeVar("T")
-PATIENCE = 10
+PATIENCE = 20
 
 
 async def in_thread(function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
@@ -120,3 +120,44 @@ async def signed_in(user: Any) -> AsyncIterator[Socket]:
     async with connected(headers) as socket:
         assert "hello" == (await socket.receive())["type"]
         yield socket
+
+
+async def until(condition: Callable[[], Any]) -> None:
+    """Return once a condition holds that something else brings about."""
+    async with asyncio.timeout(PATIENCE):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+def subject(ticket):
+    return {"object_type": "ticket", "id": hashids.encode("ticket", ticket.pk)}
+
+
+def collection(project):
+    return {"object_type": "project.tickets", "id": hashids.encode("project", project.pk)}
+
+
+async def rename(ticket, title):
+    """Change a ticket, and publish it."""
+    await write(ticket, title)
+    await drain()
+
+
+async def write(ticket, title):
+    """Change a ticket; its rows wait."""
+    ticket.title = title
+    await in_thread(ticket.save)
+
+
+async def lose(settings):
+    """Publish what is due into a channel layer that nobody listens to."""
+    listened_to = settings.CHANNEL_LAYERS
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": "tests.layers.RecordingLayer"}}
+    await drain()
+    settings.CHANNEL_LAYERS = listened_to
+
+
+def rename_table(old, new):
+    """Take a table away, or give it back: to the code it is a database that fails."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"ALTER TABLE {old} RENAME TO {new}")

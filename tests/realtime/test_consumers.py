@@ -1,56 +1,31 @@
 """The consumer: each offset once, in order, or a word that it isn't so; and a socket that stays."""
 
-import asyncio
-import datetime
-
 import pytest
 from channels.layers import get_channel_layer
 from channels.testing import WebsocketCommunicator
 from django.conf import settings as django_settings
-from django.db import connection
 from django.test import Client
 
-from apps.outbox.models import NotificationOutbox, Stream
+from apps.outbox.models import Stream
 from apps.realtime import hashids
-from apps.realtime.envelope import envelope
 from apps.realtime.groups import group_for
-from apps.realtime.registry import register, unregister
 from apps.realtime.routing import websocket
-from apps.tickets.live import TicketType
 from apps.tickets.models import Ticket
 from apps.tickets.serializers import TicketSerializer
 from tests.layers import SlowToJoinLayer
-from tests.sockets import connected, drain, in_thread, signed_in
+from tests.sockets import (
+    collection,
+    connected,
+    drain,
+    in_thread,
+    rename,
+    rename_table,
+    signed_in,
+    subject,
+    write,
+)
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("published")]
-
-
-def subject(ticket):
-    return {"object_type": "ticket", "id": hashids.encode("ticket", ticket.pk)}
-
-
-def collection(project):
-    return {"object_type": "project.tickets", "id": hashids.encode("project", project.pk)}
-
-
-async def rename(ticket, title):
-    """Change a ticket, and publish it."""
-    await write(ticket, title)
-    await drain()
-
-
-async def write(ticket, title):
-    """Change a ticket; its rows wait."""
-    ticket.title = title
-    await in_thread(ticket.save)
-
-
-async def lose(settings):
-    """Publish what is due into a channel layer that nobody listens to."""
-    listened_to = settings.CHANNEL_LAYERS
-    settings.CHANNEL_LAYERS = {"default": {"BACKEND": "tests.layers.RecordingLayer"}}
-    await drain()
-    settings.CHANNEL_LAYERS = listened_to
 
 
 class TestConnect:
@@ -166,11 +141,11 @@ class TestSubscribe:
         A command that the database can't answer now is refused as such; the socket stays.
         """
         async with signed_in(demo) as socket:
-            await in_thread(_rename_table, "outbox_stream", "away")
+            await in_thread(rename_table, "outbox_stream", "away")
             try:
                 answer = await socket.ask({**subject(ticket), "ref": 1})
             finally:
-                await in_thread(_rename_table, "away", "outbox_stream")
+                await in_thread(rename_table, "away", "outbox_stream")
             assert ("unavailable", True, 1) == (answer["code"], answer["temporary"], answer["ref"])
             assert "subscribed" == (await socket.ask(subject(ticket)))["type"]
 
@@ -245,229 +220,6 @@ class TestCommands:
             assert await socket.answers()
 
 
-class TestCatchUp:
-    async def test_a_gap_is_filled_from_the_database(self, settings, demo, ticket):
-        """
-        What the channel layer lost is sent before what comes after it.
-        """
-        async with signed_in(demo) as socket:
-            await socket.ask(subject(ticket))
-            for title in ("one", "two"):
-                await write(ticket, title)
-                await lose(settings)
-            await rename(ticket, "three")
-            frames = [await socket.receive() for _ in range(3)]
-            assert [2, 3, 4] == [frame["offset"] for frame in frames]
-            assert ["one", "two", "three"] == [frame["payload"]["title"] for frame in frames]
-            assert await socket.silent(demo)
-
-    async def test_any_order_loss_and_repetition(self, demo, ticket, settings):
-        """
-        Whatever the layer does to the messages, each offset comes once, in order.
-        """
-        settings.REALTIME = {"CATCH_UP_ROWS": 2}
-        layer = get_channel_layer()
-        async with signed_in(demo) as socket:
-            answer = await socket.ask(subject(ticket))
-            for title in "abcdefg":
-                await write(ticket, title)
-            await lose(settings)
-            rows = await in_thread(
-                lambda: list(
-                    NotificationOutbox.objects.filter(stream=f"ticket:{ticket.pk}", offset__gt=1)
-                )
-            )
-            messages = {row.offset: envelope(row, answer["epoch"]) for row in rows}
-            for offset in (2, 5, 3, 5, 2, 8, 7):
-                await layer.group_send(group_for(f"ticket:{ticket.pk}"), messages[offset])
-            frames = [await socket.receive() for _ in range(7)]
-            assert list(range(2, 9)) == [frame["offset"] for frame in frames]
-            assert await socket.silent(demo)
-
-    async def test_too_large_a_frame_is_read_from_the_database(self, demo, ticket, settings):
-        """
-        A hint brings the notification all the same.
-        """
-        settings.REALTIME = {"FRAME_BYTES": 10}
-        async with signed_in(demo) as socket:
-            await socket.ask(subject(ticket))
-            await rename(ticket, "Large")
-            assert "Large" == (await socket.receive())["payload"]["title"]
-
-    async def test_behind_means_look(self, settings, demo, ticket):
-        """
-        When the layer may have lost something, the database is asked: also for the last message.
-        """
-        async with signed_in(demo) as socket:
-            await socket.ask(subject(ticket))
-            await write(ticket, "Lost")
-            await lose(settings)
-            await get_channel_layer().group_send(
-                group_for(f"ticket:{ticket.pk}"), {"type": "behind"}
-            )
-            assert "Lost" == (await socket.receive())["payload"]["title"]
-
-    async def test_a_failed_row_is_skipped(self, demo, ticket, settings):
-        """
-        The offset of a row that failed comes as skipped, without its payload.
-        """
-        settings.OUTBOX = {"MAX_ATTEMPTS": 1}
-        async with signed_in(demo) as socket:
-            await socket.ask(subject(ticket))
-            await write(ticket, "Poison")
-            await in_thread(NotificationOutbox.objects.update, object_id="1x")
-            await in_thread(NotificationOutbox.objects.update, object_type="ghost", object_id="1")
-            await drain()
-            await rename(ticket, "Next")
-            frames = [await socket.receive() for _ in range(2)]
-        assert [("skipped", 2), ("UPDATE_TICKET", 3)] == [
-            (frame["type"], frame["offset"]) for frame in frames
-        ]
-        assert "payload" not in frames[0]
-
-    async def test_a_row_that_cannot_be_shown_yet_is_waited_for(self, demo, ticket):
-        """
-        Behind a row that may still be published nothing is sent: order is kept.
-        """
-        async with signed_in(demo) as socket:
-            await socket.ask(subject(ticket))
-            await write(ticket, "Later")
-            await in_thread(NotificationOutbox.objects.update, object_type="ghost")
-            await drain()
-            await get_channel_layer().group_send(
-                group_for(f"ticket:{ticket.pk}"), {"type": "behind"}
-            )
-            assert await socket.silent(demo)
-            await in_thread(NotificationOutbox.objects.update, object_type="ticket")
-            await get_channel_layer().group_send(
-                group_for(f"ticket:{ticket.pk}"), {"type": "behind"}
-            )
-            assert "Later" == (await socket.receive())["payload"]["title"]
-
-    async def test_with_the_database_away_it_waits_for_the_next_occasion(
-        self, settings, demo, ticket, caplog
-    ):
-        """
-        A catch-up that fails loses nothing: the next one sends it.
-        """
-        group = group_for(f"ticket:{ticket.pk}")
-        async with signed_in(demo) as socket:
-            await socket.ask(subject(ticket))
-            await write(ticket, "Late")
-            await lose(settings)
-            await in_thread(_rename_table, "outbox_stream", "away")
-            try:
-                await get_channel_layer().group_send(group, {"type": "behind"})
-                async with asyncio.timeout(10):
-                    while "The database is away" not in caplog.text:
-                        await asyncio.sleep(0.01)
-                assert await socket.answers()
-            finally:
-                await in_thread(_rename_table, "away", "outbox_stream")
-            await get_channel_layer().group_send(group, {"type": "behind"})
-            assert "Late" == (await socket.receive())["payload"]["title"]
-
-    async def test_a_deletion_in_the_gap_is_the_end(self, settings, demo, ticket):
-        """
-        A missed deletion comes as the last notification, whatever else is asked for.
-        """
-        about, group = subject(ticket), group_for(f"ticket:{ticket.pk}")
-        async with signed_in(demo) as socket:
-            await socket.ask(about)
-            await write(ticket, "Last")
-            await in_thread(ticket.delete)
-            await lose(settings)
-            await get_channel_layer().group_send(group, {"type": "behind"})
-            frames = [await socket.receive() for _ in range(3)]
-            assert ["UPDATE_TICKET", "DELETE_TICKET", "unsubscribed"] == [
-                frame["type"] for frame in frames
-            ]
-            assert await socket.silent(demo)
-
-    async def test_what_is_not_subscribed_to_is_not_forwarded(self, demo, ticket):
-        """
-        A message for a stream that this socket doesn't follow, or no longer, goes nowhere.
-        """
-        message = {"type": "notification", "stream": "ticket:4711", "epoch": "", "offset": 1}
-        async with signed_in(demo) as socket:
-            await socket.ask(subject(ticket))
-            await get_channel_layer().group_send(
-                group_for(f"ticket:{ticket.pk}"), {**message, "frame": "{}", "ends": False}
-            )
-            assert await socket.silent(demo)
-
-
-class TestResync:
-    @pytest.mark.parametrize("lost", [[2], [2, 3]])
-    async def test_a_pruned_gap_is_said(self, settings, demo, ticket, lost):
-        """
-        If what is missing is no longer kept, the client gets the present state and is told why.
-        """
-        group = group_for(f"ticket:{ticket.pk}")
-        async with signed_in(demo) as socket:
-            await socket.ask(subject(ticket))
-            for title in ("one", "two"):
-                await write(ticket, title)
-            await lose(settings)
-            await in_thread(NotificationOutbox.objects.filter(offset__in=lost).delete)
-            await get_channel_layer().group_send(group, {"type": "behind"})
-            frame = await socket.receive()
-            assert ("resynced", "pruned", 3) == (frame["type"], frame["reason"], frame["offset"])
-            assert "two" == frame["payload"]["title"]
-            await rename(ticket, "three")
-            assert 4 == (await socket.receive())["offset"]
-
-    async def test_another_epoch_is_said(self, demo, project, ticket):
-        """
-        After a restore the offsets mean something else: the client starts anew, collections included.
-        """
-        async with signed_in(demo) as socket:
-            before = [await socket.ask(about) for about in (subject(ticket), collection(project))]
-            await in_thread(Stream.objects.all().delete)
-            await in_thread(NotificationOutbox.objects.all().delete)
-            await rename(ticket, "Restored")
-            frames = [await socket.receive() for _ in range(2)]
-        assert {"epoch"} == {frame["reason"] for frame in frames}
-        assert not {frame["epoch"] for frame in frames} & {frame["epoch"] for frame in before}
-        payloads = {frame["object_type"]: frame.get("payload") for frame in frames}
-        assert "Restored" == payloads["ticket"]["title"]
-        assert payloads["project.tickets"] is None
-
-    async def test_what_may_no_longer_be_seen_ends(self, demo, ticket, project):
-        """
-        Where the present state would be due, but isn't the user's to see, the subscription ends.
-        """
-        async with signed_in(demo) as socket:
-            await socket.ask(subject(ticket))
-            await in_thread(project.members.clear)
-            await in_thread(Stream.objects.all().delete)
-            await in_thread(NotificationOutbox.objects.all().delete)
-            await rename(ticket, "Secret")
-            frame = await socket.receive()
-            assert ("unsubscribed", "revoked") == (frame["type"], frame["reason"])
-            assert await socket.silent(demo)
-
-    async def test_with_what_the_serializer_makes_of_it(self, settings, demo, ticket):
-        """
-        The present state is plain JSON, as a notification's payload is.
-        """
-        kind = type("Dated", (TicketType,), {"payload": _dated})
-        unregister("ticket")
-        register(kind)
-        try:
-            async with signed_in(demo) as socket:
-                await socket.ask(subject(ticket))
-                await write(ticket, "one")
-                await lose(settings)
-                await in_thread(NotificationOutbox.objects.filter(offset=2).delete)
-                group = group_for(f"ticket:{ticket.pk}")
-                await get_channel_layer().group_send(group, {"type": "behind"})
-                assert {"on": "2026-11-22"} == (await socket.receive())["payload"]
-        finally:
-            unregister("ticket")
-            register(TicketType)
-
-
 class TestLeaving:
     async def test_leaves_no_ghost(self, demo, ticket):
         """
@@ -522,12 +274,3 @@ async def test_a_wrong_address_is_refused():
 def _groups():
     """Return the groups that sockets of this process are in."""
     return get_channel_layer()._get_layer().groups
-
-
-def _dated(self, instance):
-    return {"on": datetime.date(2026, 11, 22)}
-
-
-def _rename_table(old, new):
-    with connection.cursor() as cursor:
-        cursor.execute(f"ALTER TABLE {old} RENAME TO {new}")

@@ -9,6 +9,7 @@ from django.conf import settings as django_settings
 
 from apps.realtime.layers import BEHIND, NotificationChannelLayer
 from tests.proxy import Proxy
+from tests.sockets import until
 
 
 @pytest.fixture
@@ -64,9 +65,9 @@ async def test_single_sends(layer):
     await layer.group_add("g", channel)
     await layer.group_send("g", {"n": 1})
     assert {"n": 1} == await received_after_behind(layer, channel)
-    async with asyncio.timeout(10):
-        while not redis.Redis.from_url(django_settings.REDIS_URL).pubsub_numsub(channel)[0][1]:
-            await asyncio.sleep(0.01)
+    await until(
+        lambda: redis.Redis.from_url(django_settings.REDIS_URL).pubsub_numsub(channel)[0][1]
+    )
     await layer.send(channel, {"n": 2})
     assert {"n": 2} == await received_after_behind(layer, channel)
 
@@ -113,9 +114,7 @@ async def test_a_channel_that_ends_leaves_no_ghost(layer):
     await asyncio.sleep(0)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-    async with asyncio.timeout(5):
-        while server.pubsub_channels("tests*"):
-            await asyncio.sleep(0.01)
+    await until(lambda: not server.pubsub_channels("tests*"))
 
 
 async def test_a_channel_can_be_ended(layer):
@@ -226,9 +225,7 @@ class TestOutage:
         """
         await proxy.refuse()
         await distant.new_channel()
-        async with asyncio.timeout(20):
-            while proxy.refused < 3:
-                await asyncio.sleep(0.05)
+        await until(lambda: proxy.refused >= 3)
         assert 1 == caplog.text.count("Redis is away")
 
     async def test_a_join_that_is_confirmed_late_is_made_good(self, proxy, distant, layer):
@@ -254,9 +251,7 @@ class TestOutage:
         assert {"n": 0} == await received_after_behind(distant, channel)
         proxy.stall()
         joining = asyncio.create_task(distant.group_add("h", channel))
-        async with asyncio.timeout(30):
-            while "it does not answer" not in caplog.text:
-                await asyncio.sleep(0.05)
+        await until(lambda: "it does not answer" in caplog.text)
         await joining
         proxy.resume()
         async with asyncio.timeout(10):
