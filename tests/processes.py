@@ -54,6 +54,7 @@ class Site:
         path = str(Path(sys.executable).parent) + os.pathsep + os.environ["PATH"]
         self.environment = {
             **os.environ,
+            "DJANGO_SETTINGS_MODULE": "config.settings",
             "DATABASE_URL": urlsplit(settings.DATABASE_URL)._replace(path=f"/{database}").geturl(),
             "PATH": path,
             "PORT": str(self.port),

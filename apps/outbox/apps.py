@@ -1,4 +1,8 @@
+from typing import Any
+
 from django.apps import AppConfig
+
+from .hooks import install
 
 
 class OutboxConfig(AppConfig):
@@ -6,6 +10,11 @@ class OutboxConfig(AppConfig):
     label = "outbox"
     verbose_name = "Notification outbox"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        # Whatever the order of INSTALLED_APPS, no model exists yet.
+        install()
 
     def ready(self) -> None:
         from . import checks  # noqa: F401, PLC0415  # registers the system checks

@@ -1,15 +1,21 @@
 """Capture: what a committed change announces is written in the transaction that changes it."""
 
 import uuid
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from django.db import transaction
+from django.db import connections, transaction
 
+from .announcers import Announcer, affected
 from .bell import ring_on_commit
 from .models import NotificationOutbox, shard_of
-from .payload import plain
+from .payload import encode
+from .stored import Rows, locked, related
+
+#: Rows written by one statement.
+INSERTED_ROWS = 1000
+COLUMNS = ("stream", "shard", "event_id", "event", "object_type", "object_id", "payload")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,84 +29,125 @@ class Notification:
     #: Type and primary key of the object it happened to.
     object_type: str
     object_id: str
-    #: What subscribers see.
-    payload: Mapping[str, Any]
+    #: What subscribers see, as JSON text.
+    payload: str
+    #: The same for all notifications of one change.
+    event_id: uuid.UUID = field(default_factory=uuid.uuid4)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Announcer:
-    """How a model's changes become notifications. The live half makes one for each live model."""
+class Change:
+    """A change of one object: its row as it was stored, and as it is now; None where there is none."""
 
-    object_type: str
-    #: Attributes that decide in which streams an object is announced.
-    deciding: frozenset[str]
-    #: Names of the many-to-many fields whose changes are announced.
-    many_to_many: tuple[str, ...]
-    #: Names of the streams in which an object, as it is in the database, is announced.
-    streams: Callable[[Any], list[str]]
-    #: What subscribers see of an object.
-    payload: Callable[[Any], Mapping[str, Any]]
-    #: What subscribers see of a primary key whose object is gone.
-    tombstone: Callable[[Any], Mapping[str, Any]]
-
-    def event(self, verb: str) -> str:
-        """Return the name of an event of this type: ``UPDATE_TICKET``."""
-        return f"{verb}_{self.object_type}".upper().replace(".", "_").replace("-", "_")
+    announcer: Announcer
+    before: Any
+    after: Any
 
 
-def capture(notifications: Iterable[Notification], *, using: str) -> list[NotificationOutbox]:
-    """
-    Write notifications of one change into the outbox of ``using``, in the open transaction.
-
-    They share an ``event_id``. Raises PayloadError, before any SQL, if a payload can't be stored.
-    """
-    event_id = uuid.uuid4()
-    rows = [
-        NotificationOutbox(
-            stream=notification.stream,
-            shard=shard_of(notification.stream),
-            event_id=event_id,
-            event=notification.event,
-            object_type=notification.object_type,
-            object_id=notification.object_id,
-            payload=plain(notification.payload, notification.object_type),
-        )
-        for notification in notifications
-    ]
-    if not rows:
-        return rows
+def capture(notifications: Sequence[Notification], *, using: str) -> None:
+    """Write notifications into the outbox of ``using``: in the open transaction, or in one of its own."""
+    if not notifications:
+        return
     with transaction.atomic(using=using, savepoint=False):
-        NotificationOutbox.objects.using(using).bulk_create(rows)
+        for start in range(0, len(notifications), INSERTED_ROWS):
+            _insert(notifications[start : start + INSERTED_ROWS], using)
         ring_on_commit(using)
-    return rows
 
 
-def capture_change(
-    announcer: Announcer,
-    pk: Any,
-    *,
-    before: Iterable[str],
-    after: Iterable[str],
-    payload: Mapping[str, Any] | None,
-    using: str,
-) -> None:
+def capture_changes(changes: Iterable[Change], *, using: str) -> None:
     """
-    Capture a change of one object that was announced in the streams ``before`` and is in ``after``.
+    Capture changes of live objects, whose rows the caller has locked.
 
-    A stream in both gets an UPDATE, one it entered a CREATE, one it left a DELETE with the id and
-    nothing else: the new content is not for those who read there.
+    A stream that an object was announced in, and still is, gets an UPDATE, one it entered a CREATE,
+    one it left a DELETE with the id and nothing else: the new content is not for those who read there.
+    Objects that show something of a changed one get an UPDATE of their own.
+    Raises PayloadError, before any row is written, if a payload can't be stored.
     """
-    left, entered = set(before), set(after)
-    tombstone = announcer.tombstone(pk)
+    changes = list(changes)
+    while changes:
+        capture([n for change in changes for n in _notifications(change)], using=using)
+        changes = _stale(changes, using)
 
-    def notification(stream: str) -> Notification:
-        verb = "UPDATE" if stream in left & entered else "CREATE" if stream in entered else "DELETE"
-        return Notification(
+
+def _notifications(change: Change) -> Iterator[Notification]:
+    announcer, row = change.announcer, change.before if change.after is None else change.after
+    left = () if change.before is None else announcer.streams(change.before)
+    entered = () if change.after is None else announcer.streams(change.after)
+    event_id, object_id = uuid.uuid4(), str(row.pk)
+    payload = None if change.after is None else _encoded(announcer, announcer.payload(change.after))
+    tombstone = None
+    for stream in sorted({*left, *entered}):
+        if stream not in entered:
+            tombstone = tombstone or _encoded(announcer, announcer.tombstone(row.pk))
+        verb = "DELETE" if stream not in entered else "UPDATE" if stream in left else "CREATE"
+        yield Notification(
             stream=stream,
             event=announcer.event(verb),
             object_type=announcer.object_type,
-            object_id=str(pk),
-            payload=tombstone if payload is None or verb == "DELETE" else payload,
+            object_id=object_id,
+            payload=tombstone if verb == "DELETE" else payload,  # type: ignore[arg-type]  # never None
+            event_id=event_id,
         )
 
-    capture((notification(stream) for stream in sorted(left | entered)), using=using)
+
+def _encoded(announcer: Announcer, payload: Mapping[str, Any]) -> str:
+    return encode(payload, announcer.object_type)
+
+
+def differences(announcer: Announcer, before: Rows, after: Rows) -> Iterator[Change]:
+    """Yield what changed of a model's rows from before to after; those only before are left out."""
+    for pk, row in after.items():
+        was = before.get(pk)
+        if was is None or announcer.differ(was, row):
+            yield Change(announcer=announcer, before=was, after=row)
+
+
+def hold(announcers: Iterable[Announcer], instances: Sequence[Any], using: str) -> None:
+    """
+    Lock the objects that show something of instances which are going to change.
+
+    Before the instances' own rows, as a deletion that cascades does: nobody waits in a circle.
+    """
+    list(_showing(((a, instance) for a in announcers for instance in instances), using))
+
+
+def _stale(changes: list[Change], using: str) -> list[Change]:
+    """Return as changes the objects that show something of changed ones, locked and read anew."""
+    rows = ((c.announcer, row) for c in changes for row in (c.before, c.after) if row is not None)
+    return [
+        Change(announcer=announcer, before=row, after=row)
+        for announcer, found in _showing(rows, using)
+        for row in found.values()
+    ]
+
+
+def _showing(rows: Iterable[tuple[Announcer, Any]], using: str) -> Iterator[tuple[Announcer, Rows]]:
+    """Lock and read the objects that show something of rows, which each come with their announcer."""
+    keys: dict[Any, set[Any]] = {}
+    for announcer, row in rows:
+        for link in announcer.shown_in:
+            key = getattr(row, link.attname)
+            keys.setdefault(link, set()).update(() if key is None else (key,))
+    for link, values in keys.items():
+        owner = link.related_model
+        lookup = {f"{link.target_field.name}__in": values}
+        pks = owner._base_manager.using(using).filter(**lookup).values("pk")
+        for announcer in affected(owner) if values else ():
+            yield (
+                announcer,
+                locked(announcer.model, using, **related(announcer.model, owner, pks, using)),
+            )
+
+
+def _insert(notifications: Sequence[Notification], using: str) -> None:
+    connection = connections[using]
+    quote = connection.ops.quote_name
+    table = quote(NotificationOutbox._meta.db_table)
+    values = ", ".join(["(%s, %s, %s, %s, %s, %s, %s::jsonb)"] * len(notifications))
+    sql = f"INSERT INTO {table} ({', '.join(map(quote, COLUMNS))}) VALUES {values}"  # noqa: S608  # constants
+    parameters: list[Any] = []
+    for n in notifications:
+        shard = shard_of(n.stream)
+        parameters += (n.stream, shard, n.event_id, n.event, n.object_type, n.object_id, n.payload)
+    with connection.cursor() as cursor:
+        cursor.execute(sql, parameters)

@@ -1,16 +1,17 @@
 """System checks: `manage.py check` speaks first."""
 
+from inspect import getattr_static
 from typing import Any
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, register
 from django.core.exceptions import ImproperlyConfigured
-from django.db import DEFAULT_DB_ALIAS, connections, models
+from django.db import DEFAULT_DB_ALIAS, connections, router
 from django.utils.module_loading import import_string
 from model_utils.tracker import FieldTracker
 
+from .announcers import announcers, is_ready
 from .conf import outbox_settings
-from .notifying import Notifying, announcers
 
 
 @register(Tags.compatibility)
@@ -38,32 +39,34 @@ def settings_are_sound(**_: Any) -> list[CheckMessage]:
 
 
 @register(Tags.models)
-def live_models_are_tracked(**_: Any) -> list[CheckMessage]:
-    """Each live model is a `Notifying` with a `FieldTracker` of its own."""
+def trackers_work(**_: Any) -> list[CheckMessage]:
+    """A live model's `FieldTracker` is declared where it works: on the model itself."""
     found: list[CheckMessage] = []
-    for model in announcers:
-        if not issubclass(model, Notifying):
-            hint = "Add Notifying to its bases: class Ticket(Notifying, models.Model)."
-            found.append(
-                Error(
-                    f"{model.__name__} is not a Notifying.", obj=model, hint=hint, id="outbox.E004"
-                )
-            )
-        elif not _is_tracked(model):
-            hint = 'Declare tracker = FieldTracker(["title", …]) on the model itself.'
-            found.append(
-                Error(
-                    f"{model.__name__} has no FieldTracker of its own named tracker.",
-                    obj=model,
-                    hint=hint,
-                    id="outbox.E005",
-                )
-            )
+    for announcer in announcers():
+        model = announcer.model
+        for name in dir(model):
+            value = getattr_static(model, name)
+            if isinstance(value, FieldTracker) and not is_ready(value):
+                text = f"{model.__name__}.{name} doesn't track {model.__name__}."
+                hint = "Declare the FieldTracker on the model itself, not on an abstract one."
+                found.append(Error(text, obj=model, hint=hint, id="outbox.E004"))
     return found
 
 
-def _is_tracked(model: type[models.Model]) -> bool:
-    return isinstance(model.__dict__.get("tracker"), FieldTracker)
+@register(Tags.models)
+def live_models_are_drained(**_: Any) -> list[CheckMessage]:
+    """Each live model is written to the database whose outbox the workers drain."""
+    hint = f"Route it to {DEFAULT_DB_ALIAS!r}, or don't register it."
+    return [
+        Error(
+            f"{announcer.model.__name__} is written to {alias!r}, whose outbox nobody drains.",
+            obj=announcer.model,
+            hint=hint,
+            id="outbox.E005",
+        )
+        for announcer in announcers()
+        if (alias := router.db_for_write(announcer.model)) != DEFAULT_DB_ALIAS
+    ]
 
 
 @register(Tags.database)

@@ -3,6 +3,8 @@ What the outbox raises on purpose.
 
 OutboxError
     PayloadError
+    CaptureError
+    UnannouncedWriteError
     NotReplayableError
 """
 
@@ -17,6 +19,14 @@ class PayloadError(OutboxError, ValueError):
     def __init__(self, field: str, problem: str) -> None:
         super().__init__(f"{field}: {problem}")
         self.field = field
+
+
+class CaptureError(OutboxError):
+    """A write of live objects can't be announced as it is asked for. The message says what can."""
+
+
+class UnannouncedWriteError(OutboxError):
+    """A test suite's guard saw a write to a live table that announces nothing."""
 
 
 class NotReplayableError(OutboxError):

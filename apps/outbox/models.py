@@ -103,7 +103,7 @@ class NotificationOutbox(models.Model):
     shard = models.PositiveSmallIntegerField()
     offset = models.PositiveBigIntegerField(null=True, editable=False)
 
-    event_id = models.UUIDField(default=uuid.uuid4, db_index=True)
+    event_id = models.UUIDField(default=uuid.uuid4)
     event = models.CharField(max_length=100)
     object_type = models.CharField(max_length=100)
     object_id = models.CharField(max_length=100)

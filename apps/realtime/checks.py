@@ -8,9 +8,10 @@ from django.core.checks import CheckMessage, Error, Warning, register  # noqa: A
 from django.core.exceptions import ImproperlyConfigured
 
 from ..outbox.conf import outbox_settings
+from .audience import dependencies
 from .conf import realtime_settings
 from .exceptions import UnknownObjectTypeError
-from .registry import names, owner_type
+from .registry import ObjectType, kinds, names, owner_type
 
 IN_MEMORY = "channels.layers.InMemoryChannelLayer"
 
@@ -40,6 +41,22 @@ def collections_have_owners(**_: Any) -> list[CheckMessage]:
             hint = "Register a type for the model that the foreign key leads to."
             found.append(Error(str(error), hint=hint, id="realtime.E005"))
     return found
+
+
+@register()
+def payloads_are_for_all(**_: Any) -> list[CheckMessage]:
+    """No serializer asks for whom it shows an object: it is asked once, for all subscribers."""
+    hint = "Different eyes need different object types: register one for each, with its serializer."
+    return [
+        Error(
+            f"The payload of {kind.name!r} depends on who asks: {found}.",
+            hint=hint,
+            id="realtime.E006",
+        )
+        for kind in kinds()
+        if type(kind).payload is ObjectType.payload
+        for found in dependencies(kind.serializer_class(), kind.serializer_class.__name__)
+    ]
 
 
 @register()

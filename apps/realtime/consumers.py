@@ -90,7 +90,7 @@ class NotificationConsumer(AsyncConsumer):
 
     async def subscribe(self, command: Command) -> None:
         """Join the group, then read the position, then answer: nothing committed later is missed."""
-        new = Subscription(**command.values)
+        new = Subscription.of(self.user, command.values)
         subscription = self.subscriptions.get(new.stream)
         if subscription is None:
             subscription = await self._open(new)
@@ -98,7 +98,7 @@ class NotificationConsumer(AsyncConsumer):
 
     async def unsubscribe(self, command: Command) -> None:
         """Leave the group. Leaving what was not joined is no error."""
-        subscription = Subscription(**command.values)
+        subscription = Subscription.of(self.user, command.values)
         await self._leave(subscription)
         await self.send_frame(frames.unsubscribed(subscription.subject, "requested", command.ref))
 

@@ -4,9 +4,10 @@ import json
 from datetime import datetime
 from typing import Any
 
+from ..outbox.announcers import event_of
 from ..outbox.models import NotificationOutbox
-from . import hashids
 from .conf import realtime_settings
+from .exceptions import UnknownObjectTypeError
 from .groups import parse_stream, stream_for
 from .registry import object_type, owner_type
 
@@ -32,9 +33,8 @@ def envelope(row: NotificationOutbox, epoch: str) -> dict[str, Any]:
 
 def notification_frame(row: NotificationOutbox, epoch: str) -> str:
     """Return the frame of a numbered row, as JSON text. Raises UnknownObjectTypeError."""
-    object_type(row.object_type)
     frame = _about(row, epoch)
-    frame["id"] = hashids.encode(row.object_type, int(row.object_id))
+    frame["id"] = object_type(row.object_type).public_id(row.object_id)
     frame |= {"type": row.event, "payload": row.payload, "at": timestamp(row.created_at)}
     return encode(frame)
 
@@ -42,16 +42,18 @@ def notification_frame(row: NotificationOutbox, epoch: str) -> str:
 def skipped_frame(row: NotificationOutbox, epoch: str) -> str:
     """Return the frame that stands in for a failed row, as JSON text. It never shows the payload."""
     frame = _about(row, epoch)
-    # What can't be said of a row that failed, perhaps for that reason, is left empty.
-    pk = row.object_id
-    frame["id"] = hashids.encode(row.object_type, int(pk)) if pk.isdecimal() else ""
+    try:
+        frame["id"] = object_type(row.object_type).public_id(row.object_id)
+    except UnknownObjectTypeError:
+        # What can't be said of a row that failed, perhaps for that reason, is left empty.
+        frame["id"] = ""
     return encode(frame | {"type": "skipped"})
 
 
 def ends(row: NotificationOutbox) -> bool:
     """Whether the row announces the deletion of the object whose stream it is in."""
     own = stream_for(row.object_type, row.object_id)
-    return row.stream == own and row.event.startswith("DELETE_")
+    return row.stream == own and row.event == event_of("DELETE", row.object_type)
 
 
 def encode(frame: dict[str, Any]) -> str:
@@ -75,6 +77,6 @@ def _about(row: NotificationOutbox, epoch: str) -> dict[str, Any]:
     }
     name, pk = parse_stream(row.stream)
     if name != row.object_type:
-        public = hashids.encode(owner_type(name).name, int(pk))
+        public = owner_type(name).public_id(pk)
         frame["subscription"] = {"object_type": name, "id": public}
     return frame

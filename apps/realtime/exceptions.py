@@ -4,6 +4,7 @@ What the live half raises on purpose.
 RealtimeError
     RegistrationError
     UnknownObjectTypeError
+    AnnouncementError
     CommandError
 """
 
@@ -20,6 +21,10 @@ class RegistrationError(RealtimeError):
 
 class UnknownObjectTypeError(RealtimeError):
     """A row is of an object type that is not registered here, or not any more."""
+
+
+class AnnouncementError(RealtimeError, ValueError):
+    """`announce` was asked for what it can't announce."""
 
 
 class CommandError(RealtimeError):

@@ -4,7 +4,6 @@ from typing import Any
 
 from rest_framework import serializers
 
-from . import hashids
 from .registry import object_type
 
 
@@ -15,8 +14,8 @@ class HashidField(serializers.Field):  # type: ignore[type-arg]  # not generic a
         super().__init__(read_only=True, source="pk", **kwargs)
         self.object_type = object_type
 
-    def to_representation(self, value: int) -> str:
-        return hashids.encode(self.object_type, value)
+    def to_representation(self, value: Any) -> str:
+        return object_type(self.object_type).public_id(value)
 
 
 class HashidRelatedField(serializers.RelatedField):  # type: ignore[type-arg]  # not generic at run time
@@ -39,10 +38,10 @@ class HashidRelatedField(serializers.RelatedField):  # type: ignore[type-arg]  #
         return True
 
     def to_representation(self, value: Any) -> str:
-        return hashids.encode(self.object_type, value.pk)
+        return object_type(self.object_type).public_id(value.pk)
 
     def to_internal_value(self, data: Any) -> Any:
-        pk = hashids.decode(self.object_type, data) if isinstance(data, str) else None
+        pk = object_type(self.object_type).key(data) if isinstance(data, str) else None
         found = None if pk is None else self.get_queryset().filter(pk=pk).first()
         if found is None:
             self.fail("not_found", object_type=self.object_type)

@@ -1,6 +1,8 @@
 """Public ids. They hide how many objects there are; they authorise nothing."""
 
 import hashlib
+import uuid
+from collections.abc import Sequence
 from functools import lru_cache
 
 from sqids import Sqids
@@ -8,21 +10,40 @@ from sqids.constants import DEFAULT_ALPHABET
 
 from .conf import realtime_settings
 
+#: A UUID becomes three numbers, since one of 128 bits is too large for sqids.
+UUID_BITS = 43
 
-def encode(object_type: str, pk: int) -> str:
+
+def encode(object_type: str, pk: int | uuid.UUID) -> str:
     """Return the public id of the object of this type with this primary key."""
-    return _codec(object_type).encode([pk])
+    return _codec(object_type).encode(_numbers(pk))
 
 
-def decode(object_type: str, hashid: str) -> int | None:
+def decode(object_type: str, hashid: str) -> int | uuid.UUID | None:
     """Return the primary key behind a public id; None if ``encode`` makes it for no key of this type."""
     codec = _codec(object_type)
     try:
-        (pk,) = codec.decode(hashid)
+        numbers = codec.decode(hashid)
         # Sqids reads several spellings as one number, and numbers that it doesn't write.
-        return pk if codec.encode([pk]) == hashid else None
+        return _pk(numbers) if codec.encode(numbers) == hashid else None
     except ValueError:
         return None
+
+
+def _numbers(pk: int | uuid.UUID) -> list[int]:
+    if not isinstance(pk, uuid.UUID):
+        return [pk]
+    low = 2**UUID_BITS - 1
+    return [pk.int >> 2 * UUID_BITS, pk.int >> UUID_BITS & low, pk.int & low]
+
+
+def _pk(numbers: Sequence[int]) -> int | uuid.UUID:
+    if len(numbers) == 1:
+        return numbers[0]
+    pk = uuid.UUID(int=sum(n << UUID_BITS * place for place, n in enumerate(reversed(numbers))))
+    if _numbers(pk) != list(numbers):
+        raise ValueError(numbers)
+    return pk
 
 
 def _codec(object_type: str) -> Sqids:

@@ -1,13 +1,17 @@
 """Object types: what can be subscribed to, who may see it, and what subscribers see of it."""
 
+import threading
+import uuid
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any, ClassVar, TypeVar
 
+from django.contrib.auth import get_user_model
+from django.core.exceptions import ValidationError
 from django.db import models
 from rest_framework.serializers import BaseSerializer
 
-from ..outbox.capture import Announcer
-from ..outbox.relations import connect, disconnect
+from ..outbox.announcers import Announcer, connect, disconnect
 from . import hashids
 from .exceptions import RegistrationError, UnknownObjectTypeError
 from .groups import stream_for
@@ -17,7 +21,8 @@ class ObjectType:
     """
     A live model. Subclass, decorate with `register`, and its changes reach whoever is subscribed.
 
-    A subclass names the type, its DRF serializer, and who may see which objects.
+    A subclass names the type, its DRF serializer, and who may see which objects. The model itself
+    needs nothing; a `FieldTracker` on it says which fields count as a change, else all of them do.
     """
 
     #: What clients call it, in lower case: ``ticket``.
@@ -28,11 +33,17 @@ class ObjectType:
     collections: ClassVar[Mapping[str, str]] = {}
     #: Many-to-many fields whose changes are announced as an update.
     many_to_many: ClassVar[tuple[str, ...]] = ()
+    #: Foreign keys to live objects whose payload shows something of these: they are announced, too.
+    also: ClassVar[tuple[str, ...]] = ()
 
-    @property
+    def __init__(self) -> None:
+        self._local = threading.local()
+
+    @cached_property
     def model(self) -> type[models.Model]:
         """The live model: by default, the serializer's."""
-        return self.serializer_class.Meta.model  # type: ignore[attr-defined, no-any-return]
+        model: type[models.Model] = self.serializer_class.Meta.model  # type: ignore[attr-defined]
+        return model._meta.concrete_model or model
 
     def visible_to(self, user: Any) -> models.QuerySet[Any]:
         """Return the objects that a user may see. Subclasses say it; nobody sees anything before."""
@@ -40,11 +51,40 @@ class ObjectType:
 
     def payload(self, instance: models.Model) -> Mapping[str, Any]:
         """Return what subscribers see of an object."""
-        return self.serializer_class(instance).data  # type: ignore[no-any-return]
+        # As in a list, one serializer shows many objects: making its fields takes longer than using
+        # them. One for each thread, since nobody promises that a serializer is safe for several.
+        if not hasattr(self._local, "serializer"):
+            self._local.serializer = self.serializer_class()
+        return self._local.serializer.to_representation(instance)  # type: ignore[no-any-return]
 
     def tombstone(self, pk: Any) -> Mapping[str, Any]:
         """Return what subscribers see of an object that is gone: its id."""
-        return {"id": hashids.encode(self.name, pk)}
+        return {"id": self.public_id(pk)}
+
+    def public_id(self, pk: Any) -> str:
+        """
+        Return the public id of a primary key, which may also be the text of one.
+
+        Raises UnknownObjectTypeError if no object of this type can have it.
+        """
+        try:
+            return hashids.encode(self.name, self.key_field.to_python(pk))
+        except ValidationError:
+            raise UnknownObjectTypeError(f"No {self.name} has the primary key {pk!r}.") from None
+
+    def key(self, public_id: str) -> Any:
+        """Return the primary key behind a public id; None if no object of this type can have it."""
+        key = hashids.decode(self.name, public_id)
+        is_uuid = isinstance(self.key_field, models.UUIDField)
+        return key if isinstance(key, uuid.UUID) == is_uuid else None
+
+    @property
+    def key_field(self) -> "models.Field[Any, Any]":
+        """The primary key; of a model that inherits a table, its first ancestor's."""
+        field: Any = self.model._meta.pk
+        while field.remote_field is not None:
+            field = field.target_field
+        return field  # type: ignore[no-any-return]
 
     def streams(self, instance: Any) -> list[str]:
         """Return the streams in which an object is announced: its own, and its collections'."""
@@ -60,8 +100,10 @@ class ObjectType:
         """Return what the durable half needs to know of this type."""
         return Announcer(
             object_type=self.name,
-            deciding=frozenset(map(self._attname, self.collections.values())),
+            model=self.model,
+            deciding=tuple(self.collections.values()),
             many_to_many=self.many_to_many,
+            also=self.also,
             streams=self.streams,
             payload=self.payload,
             tombstone=self.tombstone,
@@ -78,34 +120,74 @@ class ObjectType:
         return self.model._meta.get_field(key)  # type: ignore[return-value]
 
 
+class OwnType(ObjectType):
+    """The user's own stream, ``me``: what `announce` writes to a user, and nothing else."""
+
+    name = "me"
+
+    @cached_property
+    def model(self) -> type[models.Model]:
+        return get_user_model()
+
+    def visible_to(self, user: Any) -> models.QuerySet[Any]:
+        return self.model._default_manager.filter(pk=user.pk)
+
+    def payload(self, instance: models.Model) -> Mapping[str, Any]:
+        return {"id": self.name}
+
+    def public_id(self, pk: Any) -> str:
+        # Whoever reads it knows who it is.
+        return self.name
+
+    def key(self, public_id: str) -> Any:
+        return self.name if public_id == self.name else None
+
+
+OWN = OwnType()
+
 T = TypeVar("T", bound=type[ObjectType])
 _types: dict[str, ObjectType] = {}
+_announcers: dict[str, Announcer] = {}
 
 
 def register(cls: T) -> T:
-    """Register an object type. Raises RegistrationError if its name is taken or its key no integer."""
+    """Register an object type. Raises RegistrationError if its name is taken, or its key has no public id."""
     kind = cls()
-    taken = {*_types, *(name for known in _types.values() for name in known.collections)}
+    taken = {OWN.name, *_types, *(name for known in _types.values() for name in known.collections)}
     if clash := sorted(taken & {kind.name, *kind.collections}):
         raise RegistrationError(f"The object type {clash[0]} is registered already.")
-    if not isinstance(kind.model._meta.pk, models.IntegerField):
-        raise RegistrationError(f"{kind.model.__name__} has no integer primary key.")
-    _types[kind.name] = kind
-    connect(kind.model, kind.announcer())
+    if not isinstance(kind.key_field, (models.IntegerField, models.UUIDField)):
+        raise RegistrationError(f"{kind.model.__name__} has no integer or UUID as primary key.")
+    announcer = kind.announcer()
+    connect(announcer)
+    _types[kind.name], _announcers[kind.name] = kind, announcer
     return cls
 
 
 def unregister(name: str) -> None:
     """Take back `register`: no change of the type is announced, nothing of it can be published."""
-    disconnect(_types.pop(name).model)
+    del _types[name]
+    disconnect(_announcers.pop(name))
 
 
 def object_type(name: str) -> ObjectType:
-    """Return a registered type of objects. Raises UnknownObjectTypeError."""
+    """Return a registered type of objects, or ``me``. Raises UnknownObjectTypeError."""
+    if name == OWN.name:
+        return OWN
     try:
         return _types[name]
     except KeyError:
         raise UnknownObjectTypeError(f"The object type {name!r} is not registered.") from None
+
+
+def kinds() -> list[ObjectType]:
+    """Return the registered types."""
+    return list(_types.values())
+
+
+def types_of(model: type[models.Model]) -> list[ObjectType]:
+    """Return the registered types whose objects are rows of a model; a proxy stands for its own."""
+    return [kind for kind in _types.values() if kind.model is model._meta.concrete_model]
 
 
 def owner_type(name: str) -> ObjectType:
@@ -118,7 +200,7 @@ def owner_type(name: str) -> ObjectType:
     for kind in _types.values():
         if name in kind.collections:
             model = kind.owner_model(name)
-            owners = [owner for owner in _types.values() if owner.model is model]
+            owners = types_of(model)
             if not owners:
                 raise UnknownObjectTypeError(f"The owner of {name!r} is of no registered type.")
             return owners[0]
@@ -126,5 +208,7 @@ def owner_type(name: str) -> ObjectType:
 
 
 def names() -> list[str]:
-    """Return every name of a type or a collection."""
-    return sorted({*_types, *(name for kind in _types.values() for name in kind.collections)})
+    """Return every name that can be subscribed to: of a type, of a collection, and ``me``."""
+    return sorted(
+        {OWN.name, *_types, *(name for kind in _types.values() for name in kind.collections)}
+    )

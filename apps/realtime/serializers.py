@@ -6,8 +6,7 @@ from typing import Any
 from rest_framework import serializers
 from rest_framework.exceptions import ValidationError
 
-from . import hashids
-from .registry import names, owner_type
+from .registry import OWN, names, owner_type
 
 LONGEST_REF = 64
 
@@ -61,10 +60,11 @@ class SubjectSerializer(CommandSerializer):
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         """The id is one that this type's objects can have; whether one has it is asked later."""
-        owner = owner_type(attrs["object_type"]).name
-        pk = hashids.decode(owner, attrs["id"])
+        owner = owner_type(attrs["object_type"])
+        pk = owner.key(attrs["id"])
         if pk is None:
-            raise ValidationError({"id": f"Expected the id of a {owner}."})
+            expected = "me" if owner is OWN else f"the id of a {owner.name}"
+            raise ValidationError({"id": f"Expected {expected}."})
         return {**attrs, "pk": pk}
 
 

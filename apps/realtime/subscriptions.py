@@ -1,8 +1,9 @@
 """One socket's interest in one stream: where it stands, and what the database has for it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Any
+from typing import Any, Self
 
 from django.db import DEFAULT_DB_ALIAS
 
@@ -13,7 +14,7 @@ from .conf import realtime_settings
 from .envelope import ends, notification_frame, skipped_frame
 from .exceptions import UnknownObjectTypeError
 from .groups import group_for, stream_for
-from .registry import owner_type
+from .registry import OWN, owner_type
 
 
 class Verdict(Enum):
@@ -30,9 +31,15 @@ class Subscription:
 
     object_type: str
     id: str
-    pk: int
+    pk: Any
     epoch: str = ""
     offset: int = 0
+
+    @classmethod
+    def of(cls, user: Any, values: Mapping[str, Any]) -> Self:
+        """Return the subscription that a user's valid command is about; ``me`` is that user."""
+        own = {"pk": user.pk} if values["object_type"] == OWN.name else {}
+        return cls(**{**values, **own})
 
     @property
     def subject(self) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Projects and their tickets. `Notifying` and a `FieldTracker` are all that makes them live."""
+"""Projects and their tickets. What of them is live is said in `live.py`."""
 
 from typing import Any, Self
 
@@ -7,8 +7,6 @@ from django.db import models
 from model_utils import FieldTracker
 from model_utils.models import TimeStampedModel
 
-from apps.outbox.notifying import Notifying
-
 
 class ProjectQuerySet(models.QuerySet["Project"]):
     def visible_to(self, user: Any) -> Self:
@@ -16,7 +14,7 @@ class ProjectQuerySet(models.QuerySet["Project"]):
         return self.filter(members=user)
 
 
-class Project(Notifying, TimeStampedModel):
+class Project(TimeStampedModel):
     name = models.CharField(max_length=100)
     members = models.ManyToManyField(settings.AUTH_USER_MODEL, related_name="projects", blank=True)
 
@@ -36,7 +34,7 @@ class TicketQuerySet(models.QuerySet["Ticket"]):
         return self.filter(project__members=user)
 
 
-class Ticket(Notifying, TimeStampedModel):
+class Ticket(TimeStampedModel):
     class Status(models.TextChoices):
         OPEN = "open", "open"
         IN_PROGRESS = "in_progress", "in progress"

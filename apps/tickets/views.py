@@ -4,7 +4,7 @@ from typing import Any
 
 from rest_framework.viewsets import ModelViewSet
 
-from apps.realtime import hashids
+from apps.realtime.registry import object_type
 
 from .models import Project, Ticket
 from .serializers import ProjectSerializer, TicketSerializer
@@ -23,7 +23,7 @@ class HashidViewSet(ModelViewSet):  # type: ignore[type-arg]  # not generic at r
         return queryset.visible_to(self.request.user)
 
     def get_object(self) -> Any:
-        pk = hashids.decode(self.object_type, self.kwargs["id"])
+        pk = object_type(self.object_type).key(self.kwargs["id"])
         # An id of nothing goes the way of an id that no object has, and gets the same answer.
         self.kwargs["id"] = NO_KEY if pk is None else pk
         return super().get_object()

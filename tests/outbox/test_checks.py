@@ -1,12 +1,14 @@
 """`manage.py check` names what is wrong, and what to do."""
 
+from contextlib import contextmanager
+
 import pytest
 from django.db import DEFAULT_DB_ALIAS, connections, models
 from django.test.utils import isolate_apps
 from model_utils import FieldTracker
 
 from apps.outbox import checks
-from apps.outbox.notifying import Notifying, announcers
+from apps.outbox.announcers import Announcer, connect, disconnect
 
 
 def ids(found):
@@ -18,7 +20,7 @@ def test_the_project_is_sound():
     As it is, nothing is found.
     """
     assert [] == checks.settings_are_sound()
-    assert [] == checks.live_models_are_tracked()
+    assert [] == checks.trackers_work()
     assert [] == checks.database_is_postgresql()
 
 
@@ -41,21 +43,13 @@ def test_settings(settings, expected, values):
 
 
 @isolate_apps("apps.tickets")
-def test_a_live_model_needs_the_mixin_and_a_tracker_of_its_own():
+def test_a_tracker_must_be_the_models_own():
     """
-    A model that can't notice its changes is an error, with a hint that says what to write.
+    A tracker that doesn't track, because an abstract model declares it, is an error with a hint.
     """
 
-    class Plain(models.Model):
-        class Meta:
-            app_label = "tickets"
-
-    class Untracked(Notifying):
-        class Meta:
-            app_label = "tickets"
-
-    class Abstract(Notifying):
-        tracker = FieldTracker()
+    class Abstract(models.Model):
+        changes = FieldTracker()
 
         class Meta:
             abstract = True
@@ -65,15 +59,47 @@ def test_a_live_model_needs_the_mixin_and_a_tracker_of_its_own():
         class Meta:
             app_label = "tickets"
 
-    before = dict(announcers)
+    with connected(Inherited):
+        (found,) = checks.trackers_work()
+    assert "outbox.E004" == found.id
+    assert "Inherited.changes" in found.msg
+    assert found.hint
+
+
+@isolate_apps("apps.tickets")
+def test_a_live_model_is_written_where_the_workers_look(settings):
+    """
+    A model that a router sends to another database is an error: its notifications stay there.
+    """
+
+    class Elsewhere(models.Model):
+        class Meta:
+            app_label = "tickets"
+
+    with connected(Elsewhere):
+        assert [] == checks.live_models_are_drained()
+        settings.DATABASE_ROUTERS = [_Router()]
+        (found,) = checks.live_models_are_drained()
+    assert "outbox.E005" == found.id
+    assert "'archive'" in found.msg
+
+
+class _Router:
+    def db_for_write(self, model, **hints):
+        return "archive" if model.__name__ == "Elsewhere" else None
+
+
+@contextmanager
+def connected(model):
+    """For as long, the model is live."""
+    announcer = Announcer(
+        object_type="thing", model=model, streams=list, payload=dict, tombstone=dict
+    )
+    connect(announcer)
     try:
-        announcers.update(dict.fromkeys([Plain, Untracked, Inherited]))
-        found = checks.live_models_are_tracked()
+        yield
     finally:
-        announcers.clear()
-        announcers.update(before)
-    assert ["outbox.E004", "outbox.E005", "outbox.E005"] == ids(found)
-    assert all(message.hint for message in found)
+        disconnect(announcer)
 
 
 def test_the_database_must_show_what_is_committed(settings):

@@ -26,7 +26,7 @@ def announce(stream, count=1):
         capture(
             [
                 Notification(
-                    stream=stream, event="X", object_type="ticket", object_id="1", payload={}
+                    stream=stream, event="X", object_type="ticket", object_id="1", payload="{}"
                 )
             ],
             using=USING,

@@ -32,7 +32,7 @@ def announce(pk=1, count=1, object_type="ticket"):
                     event="UPDATE_TICKET",
                     object_type=object_type,
                     object_id=str(pk),
-                    payload={},
+                    payload="{}",
                 )
             ],
             using=USING,

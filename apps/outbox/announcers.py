@@ -1,0 +1,148 @@
+"""Which models are live, and how their changes become notifications."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
+from typing import Any
+
+from django.db import models
+from model_utils import FieldTracker
+
+from .payload import storable
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Announcer:
+    """How changes of one model's rows are announced as one object type. A registration makes it."""
+
+    object_type: str
+    #: The live model, a concrete one.
+    model: type[models.Model]
+    #: Foreign keys that decide in which streams an object is announced.
+    deciding: tuple[str, ...] = ()
+    #: Many-to-many fields whose changes are announced.
+    many_to_many: tuple[str, ...] = ()
+    #: Foreign keys to live objects whose payload shows something of this one.
+    also: tuple[str, ...] = ()
+    #: Names of the streams in which a row is announced.
+    streams: Callable[[Any], list[str]]
+    #: Whose relation this model's rows are; None for objects.
+    owner: "Announcer | None" = None
+    #: What subscribers see of a row.
+    payload: Callable[[Any], Mapping[str, Any]]
+    #: What subscribers see of a primary key whose row is gone.
+    tombstone: Callable[[Any], Mapping[str, Any]]
+
+    def event(self, verb: str) -> str:
+        """Return the name of an event of this type: ``UPDATE_TICKET``."""
+        return event_of(verb, self.object_type)
+
+    @cached_property
+    def tracker(self) -> Any:
+        """The model's own tracker, whatever its name; None if it has none that works."""
+        return next((value for value in vars(self.model).values() if is_ready(value)), None)
+
+    @cached_property
+    def shown_in(self) -> tuple[Any, ...]:
+        """The foreign keys of `also`."""
+        return tuple(map(self._field, self.also))
+
+    @cached_property
+    def decisive(self) -> frozenset[str]:
+        """Attributes whose change touches other streams or objects than the object's own."""
+        return frozenset(self._field(name).attname for name in (*self.deciding, *self.also))
+
+    @cached_property
+    def watched(self) -> Mapping[str, Any]:
+        """Attribute → field of what a change is looked for in: what is tracked, or else every column."""
+        fields = {field.attname: field for field in self.model._meta.concrete_fields}
+        if self.tracker is None:
+            return fields
+        tracked = self.decisive | {self.tracker.field_map[name] for name in self.tracker.fields}
+        return {attribute: field for attribute, field in fields.items() if attribute in tracked}
+
+    def differ(self, before: models.Model, after: models.Model) -> bool:
+        """Whether two states of a row are a change to announce."""
+        return any(getattr(before, name) != getattr(after, name) for name in self.watched)
+
+    def _field(self, name: str) -> Any:
+        return self.model._meta.get_field(name)
+
+
+def event_of(verb: str, object_type: str) -> str:
+    """Return the name of what a change of an object announces: ``UPDATE_TICKET``."""
+    return f"{verb}_{object_type}".upper().replace(".", "_").replace("-", "_")
+
+
+_announcers: list[Announcer] = []
+
+
+def connect(announcer: Announcer) -> None:
+    """From now on, announce the changes of the announcer's model, and of its many-to-many relations."""
+    _announcers.extend([announcer, *_relations(announcer)])
+    affected.cache_clear()
+
+
+def disconnect(announcer: Announcer) -> None:
+    """Take back `connect`."""
+    _announcers[:] = [a for a in _announcers if announcer not in (a, a.owner)]
+    affected.cache_clear()
+
+
+def announcers() -> tuple[Announcer, ...]:
+    """Return those that are connected, without those of relations."""
+    return tuple(announcer for announcer in _announcers if announcer.owner is None)
+
+
+@cache
+def affected(model: type[models.Model]) -> tuple[Announcer, ...]:
+    """
+    Return those whose objects a write to a row of ``model`` may change.
+
+    They are of the model itself (of a proxy's concrete model), and, since multi-table inheritance
+    spreads an object over several tables, of its ancestors and descendants.
+    """
+    concrete: Any = model._meta.concrete_model
+    return tuple(
+        a for a in _announcers if issubclass(a.model, concrete) or issubclass(concrete, a.model)
+    )
+
+
+def tables() -> set[str]:
+    """Return the names of the tables that live objects and their relations are in."""
+    live = {model for a in _announcers for model in (a.model, *a.model._meta.all_parents)}
+    return {model._meta.db_table for model in live}
+
+
+def refuse_unstorable(announcers: Sequence[Announcer], values: Mapping[str, Any]) -> None:
+    """Raise PayloadError if a value that is to be written, by attribute, can't be stored, or sent."""
+    watched = {attribute for announcer in announcers for attribute in announcer.watched}
+    for attribute, value in values.items():
+        # PostgreSQL takes a NaN, and JSON doesn't; in what isn't announced it is nobody's business.
+        if isinstance(value, str) or attribute in watched:
+            storable(value, f"{announcers[0].object_type}.{attribute}")
+
+
+def _relations(announcer: Announcer) -> Iterator[Announcer]:
+    """
+    Yield what makes the tables of many-to-many relations live.
+
+    Their rows are in no stream: what a change of one announces is the owner, which shows it.
+    """
+    for name in announcer.many_to_many:
+        field: Any = announcer.model._meta.get_field(name)
+        yield Announcer(
+            object_type=announcer.object_type,
+            model=field.remote_field.through,
+            also=(field.m2m_field_name(),),
+            streams=lambda row: [],
+            payload=lambda row: {},
+            tombstone=lambda pk: {},
+            owner=announcer,
+        )
+
+
+def is_ready(value: Any) -> bool:
+    """Whether something is a `FieldTracker` that tracks."""
+    # A tracker that was declared on an abstract model is never told to which class it belongs.
+    return isinstance(value, FieldTracker) and hasattr(value, "model_class")

@@ -1,0 +1,136 @@
+"""Bulk writes: sets of rows, looked at before and after one statement of Django's."""
+
+import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain
+from typing import Any
+
+from django.core.exceptions import FieldDoesNotExist
+from django.db import models, transaction
+from django.db.models import BooleanField, Q
+from django.db.models.expressions import RawSQL
+
+from .announcers import affected, refuse_unstorable
+from .capture import capture_changes, differences, hold
+from .exceptions import CaptureError
+from .stored import as_stored, locked, shared, written
+
+Rows = dict[Any, Any]
+
+
+def update(original: Callable[..., int], queryset: Any, values: dict[str, Any]) -> int:
+    """
+    Update the rows of a queryset by Django's ``original``, and capture what that changes.
+
+    The rows are locked by key in key order, updated if they still match, and read back.
+    Raises CaptureError for a primary key, PayloadError for a value that can't be stored or sent.
+    """
+    own = queryset.model._meta.concrete_model
+    attributes = _attributes(own, values)
+    touched = [a for a in affected(own) if a.watched.keys() & attributes.keys()]
+    if not touched or queryset.query.is_sliced or queryset.query.combinator:
+        return original(queryset, **values)
+    if own._meta.pk.attname in attributes:
+        raise CaptureError(f"The primary key of {own.__name__} can't be updated: it is live.")
+    refuse_unstorable(touched, attributes)
+    queryset._for_write = True
+    using = queryset.db
+    with transaction.atomic(using=using, savepoint=False):
+        rows = locked(own, using, pk__in=queryset.order_by().values("pk"))
+        before = shared([a.model for a in touched], own, rows, using)
+        count = original(queryset.filter(pk__in=list(rows)), **values)
+        rows = locked(own, using, pk__in=list(rows))
+        after = shared([a.model for a in touched], own, rows, using)
+        changes = (differences(a, before[a.model], after[a.model]) for a in touched)
+        capture_changes(chain.from_iterable(changes), using=using)
+    queryset._result_cache = None
+    return count
+
+
+def bulk_create(
+    original: Callable[..., Any], queryset: Any, objs: Iterable[Any], options: Mapping[str, Any]
+) -> Any:
+    """
+    Insert objects by Django's ``original``, and capture the rows that this inserts or updates.
+
+    Raises CaptureError for ``ignore_conflicts``, PayloadError for a value that can't be stored or sent.
+    """
+    own = queryset.model._meta.concrete_model
+    announcers = [announcer for announcer in affected(own) if announcer.model is own]
+    if not announcers:
+        return original(queryset, objs, **options)
+    unique = options["unique_fields"] or ["pk"]
+    if options["ignore_conflicts"]:
+        # How Django adds to a many-to-many relation; no two rows of its table are alike.
+        unique = _pair(own)
+    if options["ignore_conflicts"] and not unique:
+        raise CaptureError(
+            f"bulk_create(ignore_conflicts=True) can't say which {own.__name__} rows it inserts, so"
+            " they can't be announced: use update_conflicts=True, or announce=False."
+        )
+    objs = list(objs)
+    for instance in objs:
+        refuse_unstorable(announcers, written(instance))
+    queryset._for_write = True
+    using = queryset.db
+    insert = functools.partial(original, queryset, objs, **options)
+    with transaction.atomic(using=using, savepoint=False):
+        hold(announcers, objs, using)
+        if options["update_conflicts"] or options["ignore_conflicts"]:
+            matching = _matching(own, objs, unique)
+            created, before, after = _upsert(insert, own, matching, using)
+        else:
+            created = insert()
+            before, after = {}, _inserted(own, created, using)
+        changes = (differences(announcer, before, after) for announcer in announcers)
+        capture_changes(chain.from_iterable(changes), using=using)
+    return created
+
+
+def _upsert(
+    insert: Callable[[], Any], model: type[models.Model], matching: Q, using: str
+) -> tuple[Any, Rows, Rows]:
+    """Insert or update; return what ``insert`` returns, and the rows before and after."""
+    was_there = RawSQL("NOT (xmax = 0)", (), output_field=BooleanField())
+    rows = model._base_manager.using(using).filter(matching).annotate(_was_there=was_there)
+    while True:
+        before = locked(model, using, matching)
+        savepoint = transaction.savepoint(using)
+        created = insert()
+        after = {row.pk: row for row in rows.order_by("pk")}
+        if not any(row._was_there and row.pk not in before for row in after.values()):
+            transaction.savepoint_commit(savepoint, using)
+            return created, before, after
+        # Somebody else inserted a row after the look, and this updated it: begin anew.
+        transaction.savepoint_rollback(savepoint, using)
+
+
+def _matching(model: type[models.Model], objs: Sequence[Any], names: Iterable[str]) -> Q:
+    """Return the condition of the rows that conflict with, or come from, objects to insert."""
+    fields: Any = [model._meta.get_field(model._meta.pk.name if n == "pk" else n) for n in names]
+    same: list[Any] = [
+        Q(**{field.name: getattr(instance, field.attname) for field in fields}) for instance in objs
+    ]
+    return Q.create(same, connector=Q.OR)
+
+
+def _pair(model: type[models.Model]) -> Sequence[str]:
+    """Return the two foreign keys of a many-to-many relation's own table; none of another model."""
+    return model._meta.unique_together[0] if model._meta.auto_created else ()
+
+
+def _inserted(model: type[models.Model], created: Iterable[Any], using: str) -> Rows:
+    """Return the rows of objects that were inserted: from memory, where that is the same."""
+    rows: Rows = {instance.pk: as_stored(model, instance, using) for instance in created}
+    unknown = [pk for pk, row in rows.items() if row is None]
+    return rows | (locked(model, using, pk__in=unknown) if unknown else {})
+
+
+def _attributes(model: type[models.Model], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of an update by attribute; none if Django is going to refuse a name."""
+    pk = model._meta.pk.name
+    try:
+        fields: Any = {n: model._meta.get_field(pk if n == "pk" else n) for n in values}
+        return {fields[name].attname: value for name, value in values.items()}
+    except (FieldDoesNotExist, AttributeError):
+        return {}

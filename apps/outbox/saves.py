@@ -1,0 +1,182 @@
+"""Saves: looked at before, to know what will change, and after, to announce what is then stored."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db import models, router, transaction
+
+from .announcers import Announcer, affected, refuse_unstorable
+from .capture import Change, capture_changes, hold
+from .stored import as_stored, locked, locked_one, related, written
+
+#: Attribute of an instance, while it is being saved.
+SAVE = "_outbox_save"
+
+
+def save(
+    original: Callable[..., None],
+    instance: models.Model,
+    force_insert: Any,
+    force_update: bool,
+    using: str | None,
+    update_fields: Iterable[str] | None,
+) -> None:
+    """
+    Save an instance by Django's ``original``, and capture what that changes of live objects.
+
+    Raises PayloadError, before any SQL, if a value can't be stored or sent.
+    """
+    using = using or router.db_for_write(type(instance), instance=instance)
+    seen = _Save(instance, using, update_fields, bool(force_insert))
+    # Before the transaction is entered: what is refused leaves the caller's usable.
+    refuse_unstorable(seen.announcers, seen.written)
+    with transaction.atomic(using=using, savepoint=False):
+        seen.look()
+        vars(instance)[SAVE] = seen
+        try:
+            original(instance, False, force_insert, force_update, using, update_fields)
+        finally:
+            vars(instance).pop(SAVE, None)
+        capture_changes(seen.changes(), using=using)
+
+
+def update_row(
+    original: Callable[..., bool], instance: models.Model, rows: Any, *args: Any
+) -> bool:
+    """Update the row of an instance by Django's ``original``; return whether there was one."""
+    seen = vars(instance).get(SAVE)
+    return original(instance, rows, *args) if seen is None else seen.update(original, rows, *args)
+
+
+class _Save:
+    """One save of one instance."""
+
+    def __init__(
+        self,
+        instance: models.Model,
+        using: str,
+        update_fields: Iterable[str] | None,
+        force_insert: bool,
+    ) -> None:
+        self.instance = instance
+        self.using = using
+        self.whole = update_fields is None
+        self.written = written(instance, update_fields)
+        self.announcers = affected(type(instance))
+        self.inserts = force_insert or _is_inserted(instance)
+        #: What each announcer's row was; absent, if nothing happens to it; this, if only its update tells.
+        self.before: dict[Announcer, Any] = {}
+        #: What the instance takes its row to hold, of what decides where it is announced.
+        self.expected: dict[str, Any] = {}
+        self._rows: dict[type[models.Model], Any] = {}
+
+    def look(self) -> None:
+        """Find out what the save will change, from the instance where it knows, else from the row."""
+        hold(
+            [a for a in self.announcers if isinstance(self.instance, a.model)],
+            [self.instance],
+            self.using,
+        )
+        for announcer in self.announcers:
+            if self._is_known(announcer):
+                self.before[announcer] = self
+                continue
+            row = None if self._is_new(announcer.model) else self._row(announcer.model)
+            if row is None or self._changes(announcer, row):
+                self.before[announcer] = row
+
+    def update(self, original: Callable[..., bool], rows: Any, *args: Any) -> bool:
+        """
+        Update the row if it is what the instance takes it for; else look at it first.
+
+        So a save that changes no stream needs no read, and a stale instance misleads nobody.
+        """
+        for announcer, before in self.before.items():
+            if before is self:
+                if original(self.instance, rows.filter(**self.expected), *args):
+                    return True
+                self.before[announcer] = self._row(announcer.model)
+        return original(self.instance, rows, *args)
+
+    def changes(self) -> Iterable[Change]:
+        """Return what has changed, as it is stored now."""
+        self._rows.clear()
+        for announcer, before in self.before.items():
+            after = self._stored(announcer.model)
+            if after is not None:  # else an ancestor was saved, whose object is none of this type
+                before = after if before is self else before  # noqa: PLW2901  # it was where it is
+                yield Change(announcer=announcer, before=before, after=after)
+
+    def _is_known(self, announcer: Announcer) -> bool:
+        """Whether the instance alone proves that its row changes, if it is where the instance thinks."""
+        instance: Any = self.instance
+        if announcer.tracker is None or instance._state.adding:
+            return False
+        if type(instance) is not announcer.model or announcer.model._meta.parents:
+            return False
+        tracker = getattr(instance, announcer.tracker.name)
+        changed = {
+            attribute
+            for name, attribute in tracker.field_map.items()
+            if attribute in self.written
+            and tracker.has_changed(name)
+            and _differs(
+                announcer.watched[attribute], self.written[attribute], tracker.previous(name)
+            )
+        }
+        decisive = announcer.decisive & self.written.keys()
+        if not changed or changed & decisive or not decisive <= set(tracker.field_map.values()):
+            return False
+        self.expected |= {attribute: self.written[attribute] for attribute in decisive}
+        return True
+
+    def _changes(self, announcer: Announcer, row: models.Model) -> bool:
+        return any(
+            _differs(field, self.written[attribute], getattr(row, attribute))
+            for attribute, field in announcer.watched.items()
+            if attribute in self.written
+        )
+
+    def _stored(self, model: type[models.Model]) -> Any:
+        """Return the row as it is after the save: from memory, where that is the same."""
+        known = self.whole and isinstance(self.instance, model)
+        return (as_stored(model, self.instance, self.using) if known else None) or self._row(model)
+
+    def _row(self, model: type[models.Model]) -> Any:
+        """Return the row as the database has it, locked; None if there is none."""
+        if model not in self._rows:
+            self._rows[model] = self._read(model)
+        return self._rows[model]
+
+    def _read(self, model: type[models.Model]) -> Any:
+        if isinstance(self.instance, model):
+            key = getattr(self.instance, model._meta.pk.attname)
+            return None if key is None else locked_one(model, self.using, key)
+        shared = related(model, _concrete(self.instance), [self.instance.pk], self.using)
+        return next(iter(locked(model, self.using, **shared).values()), None)
+
+    def _is_new(self, model: type[models.Model]) -> bool:
+        return self.inserts and issubclass(model, _concrete(self.instance))
+
+
+def _concrete(instance: models.Model) -> Any:
+    return type(instance)._meta.concrete_model
+
+
+def _is_inserted(instance: models.Model) -> bool:
+    """Whether Django will INSERT without trying an UPDATE first."""
+    key = instance._meta.pk
+    return instance._state.adding and (
+        instance.pk is None or key.has_default() or key.has_db_default()
+    )
+
+
+def _differs(field: Any, value: Any, stored: Any) -> bool:
+    """Whether a value in memory changes a stored one; "2" is the same as a stored 2."""
+    if hasattr(value, "resolve_expression"):
+        return True
+    try:
+        return bool(field.to_python(value) != stored)
+    except ValidationError:  # the database will say what it thinks of it
+        return True

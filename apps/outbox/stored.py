@@ -1,0 +1,128 @@
+"""Rows as the database has them: what decides, and what is announced."""
+
+import datetime
+import enum
+import uuid
+from collections.abc import Iterable
+from functools import cache
+from typing import Any
+
+from django.db import connections, models
+
+#: Rows of one model, by primary key.
+Rows = dict[Any, Any]
+
+#: Types that a column gives back as they were given.
+_PLAIN = frozenset(
+    {bool, int, str, float, bytes, datetime.date, datetime.time, datetime.timedelta, uuid.UUID}
+)
+
+
+def locked(model: type[models.Model], using: str, *matching: models.Q, **lookup: Any) -> Rows:
+    """
+    Return rows of a live model, locked until the transaction ends, by primary key and in its order.
+
+    Under the lock, the ids of the notifications that follow are drawn in commit order. It is the lock
+    that an UPDATE takes: foreign keys to the rows don't wait for it. Of an object in several tables,
+    each table's row is locked.
+    """
+    # Without a name, all tables of the query are locked.
+    tables = () if model._meta.parents else ("self",)
+    rows = model._base_manager.using(using).select_for_update(no_key=True, of=tables)
+    return {row.pk: row for row in rows.filter(*matching, **lookup).order_by("pk")}
+
+
+def shared(
+    models_: Iterable[type[models.Model]], own: type[models.Model], rows: Rows, using: str
+) -> dict[type[models.Model], Rows]:
+    """Return for each model its rows that share an object with ``rows`` of ``own``, locked."""
+    found = {own: rows}
+    for model in models_:
+        if model not in found:
+            found[model] = locked(model, using, **related(model, own, list(rows), using))
+    return found
+
+
+def locked_one(model: type[models.Model], using: str, pk: Any) -> Any:
+    """
+    Return the row of one primary key, as `locked` does; None if there is none.
+
+    Each save asks for one: the SQL is made once, for making it takes longer than asking it.
+    """
+    if model._meta.parents:
+        return locked(model, using, pk=pk).get(pk)
+    connection = connections[using]
+    fields = model._meta.concrete_fields
+    with connection.cursor() as cursor:
+        cursor.execute(_select(model), [model._meta.pk.get_db_prep_value(pk, connection)])
+        found = cursor.fetchone()
+    if found is None:
+        return None
+    values = list(found)
+    for place, field in enumerate(fields):
+        for convert in field.get_db_converters(connection):
+            values[place] = convert(values[place], field.cached_col, connection)
+    return model.from_db(using, [field.attname for field in fields], values)
+
+
+@cache
+def _select(model: type[models.Model]) -> str:
+    def quoted(name: Any) -> str:
+        return '"{}"'.format(name.replace('"', '""'))
+
+    columns = ", ".join(quoted(field.column) for field in model._meta.concrete_fields)
+    table, key = quoted(model._meta.db_table), quoted(model._meta.pk.column)
+    return f"SELECT {columns} FROM {table} WHERE {key} = %s FOR NO KEY UPDATE"  # noqa: S608  # names of columns
+
+
+def related(
+    model: type[models.Model], of: type[models.Model], keys: Any, using: str
+) -> dict[str, Any]:
+    """Return the lookup of the rows of ``model`` that share an object with those rows of ``of``."""
+    if issubclass(model, of):
+        # A descendant has its ancestors' fields.
+        return {f"{of._meta.pk.name}__in": keys}
+    shared = of._base_manager.using(using).filter(pk__in=keys)
+    return {"pk__in": shared.values(model._meta.pk.name)}
+
+
+def as_stored(model: type[models.Model], instance: models.Model, using: str) -> Any:
+    """
+    Return what reading back the row of an instance that was saved whole would give.
+
+    Without a query, and without what the instance has cached of other rows. None if only the database
+    knows: a field is deferred, computed there, or holds a value that its column doesn't give back as is.
+    """
+    names, values = [], []
+    for field in model._meta.concrete_fields:
+        value = instance.__dict__.get(field.attname, _PLAIN)
+        if isinstance(value, enum.Enum):
+            value = value.value
+        if not _comes_back(field, value):
+            return None
+        names.append(field.attname)
+        values.append(value)
+    return model.from_db(using, names, values)
+
+
+def written(instance: models.Model, update_fields: Iterable[str] | None = None) -> dict[str, Any]:
+    """Return the attributes that a save writes, with the values in memory."""
+    names = None if update_fields is None else set(update_fields)
+    return {
+        field.attname: instance.__dict__[field.attname]
+        for field in instance._meta.concrete_fields
+        if field.attname in instance.__dict__
+        and (names is None or field.name in names or field.attname in names)
+    }
+
+
+def _comes_back(field: Any, value: Any) -> bool:
+    if value is None:
+        return True
+    if type(value) is datetime.datetime:
+        return value.tzinfo is datetime.UTC and type(field) is not models.DateField
+    return (
+        type(value) in _PLAIN
+        and not field.generated
+        and type(field.to_python(value)) is type(value)
+    )

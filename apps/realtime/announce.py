@@ -1,0 +1,64 @@
+"""What is not a save: a notification about an object, or to a user, in the caller's own words."""
+
+import re
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.db import models, router
+
+from ..outbox.announcers import event_of
+from ..outbox.capture import Notification, capture
+from ..outbox.payload import encode
+from .exceptions import AnnouncementError
+from .groups import stream_for
+from .registry import OWN, ObjectType, types_of
+
+EVENT = re.compile(r"[A-Z][A-Z0-9_]{0,99}")
+
+
+def announce(
+    about: models.Model, event: str, payload: Mapping[str, Any], *, object_type: str | None = None
+) -> None:
+    """
+    Announce ``event`` on an object's stream or, if ``about`` is a user, on that user's own, ``me``.
+
+    It is written in the caller's transaction: if that is rolled back, nothing is announced. Whoever is
+    subscribed gets ``payload`` as it is. ``object_type`` chooses where a model is of several types.
+    Raises AnnouncementError if that can't be, PayloadError if the payload can't be stored or sent.
+    """
+    kind = _type_of(about, object_type)
+    if not EVENT.fullmatch(event) or event in _reserved(kind):
+        raise AnnouncementError(
+            f"Expected an event such as EXPORT_DONE, and none of a change's own: got {event!r}."
+        )
+    if about.pk is None:
+        raise AnnouncementError(f"Expected a saved {kind.name}: it has no primary key yet.")
+    if not isinstance(payload, Mapping):
+        raise AnnouncementError(f"Expected a mapping as payload, got {type(payload).__name__}.")
+    notification = Notification(
+        stream=stream_for(kind.name, about.pk),
+        event=event,
+        object_type=kind.name,
+        object_id=str(about.pk),
+        payload=encode(payload, event),
+        event_id=uuid.uuid4(),
+    )
+    capture([notification], using=router.db_for_write(type(about), instance=about))
+
+
+def _type_of(about: models.Model, name: str | None) -> ObjectType:
+    if isinstance(about, get_user_model()) and name in (None, OWN.name):
+        return OWN
+    kinds = [kind for kind in types_of(type(about)) if name in (None, kind.name)]
+    if len(kinds) != 1:
+        known = ", ".join(kind.name for kind in types_of(type(about))) or "none"
+        raise AnnouncementError(
+            f"Expected one object type of {type(about).__name__}: it is of {known}."
+        )
+    return kinds[0]
+
+
+def _reserved(kind: ObjectType) -> set[str]:
+    return {event_of(verb, kind.name) for verb in ("CREATE", "UPDATE", "DELETE")}

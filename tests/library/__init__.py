@@ -1,0 +1,1 @@
+"""Models of every kind that the ORM can write: inherited, proxied, with other keys, with relations."""

@@ -1,0 +1,62 @@
+from rest_framework import serializers
+
+from apps.realtime.registry import ObjectType, register
+
+from .models import Book, Card, Item, Shelf
+
+
+class ShelfSerializer(serializers.ModelSerializer):
+    items = serializers.SlugRelatedField("title", many=True, read_only=True)
+    readers = serializers.SlugRelatedField("name", many=True, read_only=True)
+
+    class Meta:
+        model = Shelf
+        fields = ["name", "items", "readers"]
+
+
+class ItemSerializer(serializers.ModelSerializer):
+    tags = serializers.SlugRelatedField("name", many=True, read_only=True)
+
+    class Meta:
+        model = Item
+        fields = ["title", "count", "price", "notes", "shelf", "borrower", "keeper", "tags"]
+
+
+class BookSerializer(serializers.ModelSerializer):
+    class Meta:
+        model = Book
+        fields = ["title", "pages"]
+
+
+class CardSerializer(serializers.ModelSerializer):
+    class Meta:
+        model = Card
+        fields = ["number", "colour", "holder"]
+
+
+@register
+class ShelfType(ObjectType):
+    name = "shelf"
+    serializer_class = ShelfSerializer
+    many_to_many = ("readers",)
+
+
+@register
+class ItemType(ObjectType):
+    name = "item"
+    serializer_class = ItemSerializer
+    collections = {"shelf.items": "shelf"}
+    many_to_many = ("tags",)
+    also = ("shelf",)
+
+
+@register
+class BookType(ObjectType):
+    name = "book"
+    serializer_class = BookSerializer
+
+
+@register
+class CardType(ObjectType):
+    name = "card"
+    serializer_class = CardSerializer

@@ -1,0 +1,73 @@
+import uuid
+
+from django.db import models
+from model_utils import FieldTracker
+
+
+class Reader(models.Model):
+    """Not live: what its deletion does to others is."""
+
+    name = models.CharField(max_length=50)
+
+
+def somebody():
+    """The reader who gets what loses its own."""
+    return Reader.objects.using("default").get_or_create(name="somebody")[0].pk
+
+
+class Shelf(models.Model):
+    """Its payload shows the titles of its items."""
+
+    name = models.CharField(max_length=50)
+    readers = models.ManyToManyField(Reader, through="Pass", related_name="shelves")
+
+
+class Pass(models.Model):
+    """A relation with a table of its own."""
+
+    shelf = models.ForeignKey(Shelf, models.CASCADE)
+    reader = models.ForeignKey(Reader, models.CASCADE)
+    level = models.IntegerField(default=0)
+
+
+class Tag(models.Model):
+    name = models.CharField(max_length=50)
+
+
+class Item(models.Model):
+    """Without a tracker: each column counts."""
+
+    title = models.CharField(max_length=50)
+    count = models.IntegerField(default=0)
+    price = models.DecimalField(max_digits=6, decimal_places=2, default=0)
+    notes = models.JSONField(default=dict)
+    touched = models.DateTimeField(auto_now=True)
+    shelf = models.ForeignKey(Shelf, models.CASCADE, null=True, related_name="items")
+    borrower = models.ForeignKey(Reader, models.SET_NULL, null=True, related_name="borrowed")
+    keeper = models.ForeignKey(Reader, models.SET_DEFAULT, default=somebody, related_name="kept")
+    tags = models.ManyToManyField(Tag, related_name="items")
+
+
+class Book(Item):
+    """In two tables."""
+
+    pages = models.IntegerField(default=0)
+
+
+class Treasure(Item):
+    """A proxy."""
+
+    class Meta:
+        proxy = True
+
+
+class Card(models.Model):
+    """With a UUID as key, a unique number, and a tracker."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4)
+    number = models.IntegerField(unique=True)
+    colour = models.CharField(max_length=20, default="red")
+    scratches = models.IntegerField(default=0)
+    holder = models.ForeignKey(Reader, models.CASCADE, null=True)
+
+    tracker = FieldTracker(fields=["number", "colour"])
