@@ -11,7 +11,7 @@ from django.db.models import BooleanField, Q
 from django.db.models.expressions import RawSQL
 
 from .announcers import affected, refuse_unstorable
-from .capture import capture_changes, differences, hold
+from .capture import capture_changes, differences
 from .exceptions import CaptureError
 from .stored import as_stored, locked, shared, written
 
@@ -75,7 +75,6 @@ def bulk_create(
     using = queryset.db
     insert = functools.partial(original, queryset, objs, **options)
     with transaction.atomic(using=using, savepoint=False):
-        hold(announcers, objs, using)
         if options["update_conflicts"] or options["ignore_conflicts"]:
             matching = _matching(own, objs, unique)
             created, before, after = _upsert(insert, own, matching, using)

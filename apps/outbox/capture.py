@@ -102,15 +102,6 @@ def differences(announcer: Announcer, before: Rows, after: Rows) -> Iterator[Cha
             yield Change(announcer=announcer, before=was, after=row)
 
 
-def hold(announcers: Iterable[Announcer], instances: Sequence[Any], using: str) -> None:
-    """
-    Lock the objects that show something of instances which are going to change.
-
-    Before the instances' own rows, as a deletion that cascades does: nobody waits in a circle.
-    """
-    list(_showing(((a, instance) for a in announcers for instance in instances), using))
-
-
 def _stale(changes: list[Change], using: str) -> list[Change]:
     """Return as changes the objects that show something of changed ones, locked and read anew."""
     rows = ((c.announcer, row) for c in changes for row in (c.before, c.after) if row is not None)

@@ -1,13 +1,13 @@
 """Deletions: what Django's collector is about to delete, cascades included, read before it is gone."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from typing import Any
 
 from django.db import models, transaction
 
 from .announcers import Announcer, affected
-from .capture import Change, capture_changes, differences, hold
+from .capture import Change, capture_changes, differences
 from .stored import Rows, locked, shared
 
 
@@ -20,22 +20,16 @@ def delete(original: Callable[[Any], Any], collector: Any) -> Any:
     """
     using = collector.using
     with transaction.atomic(using=using, savepoint=False):
-        for model, instances in collector.data.items():
-            hold(deleted(model), list(instances), using)
         doomed = [
-            (
-                announcers,
-                locked(model._meta.concrete_model, using, pk__in=[o.pk for o in instances]),
-            )
-            for model, instances in collector.data.items()
-            if (announcers := deleted(model))
+            (model, locked(model, using, for_deletion=True, pk__in=keys))
+            for model, keys in _doomed(collector)
         ]
         updated = [(own, _around(own, rows, using)) for own, rows in _updated(collector, using)]
         result = original(collector)
         changes = [
             Change(announcer=announcer, before=row, after=None)
-            for announcers, rows in doomed
-            for announcer in announcers
+            for model, rows in doomed
+            for announcer in deleted(model)
             for row in rows.values()
         ]
         for own, before in updated:
@@ -49,6 +43,21 @@ def delete(original: Callable[[Any], Any], collector: Any) -> Any:
 def deleted(model: type[models.Model]) -> list[Announcer]:
     """Return those whose objects cease to be with a row of ``model``."""
     return [a for a in affected(model) if a.model is model._meta.concrete_model]
+
+
+def _doomed(collector: Any) -> Iterable[tuple[Any, set[Any]]]:
+    """
+    Return the live models that a collector deletes rows of, each with their primary keys.
+
+    What hangs on an object comes before the object, as everywhere: nobody waits in a circle.
+    """
+    doomed: dict[Any, set[Any]] = {}
+    for model, instances in reversed(collector.data.items()):
+        if deleted(model):
+            # A row may be there as a proxy's, and again as its own model's.
+            keys = doomed.setdefault(model._meta.concrete_model, set())
+            keys.update(instance.pk for instance in instances)
+    return doomed.items()
 
 
 def _updated(collector: Any, using: str) -> Iterator[tuple[Any, Rows]]:

@@ -14,10 +14,11 @@ from .announcers import tables
 from .exceptions import UnannouncedWriteError
 
 _WRITE = re.compile(
-    r"\b(?:INSERT\s+INTO|UPDATE|DELETE\s+FROM|MERGE\s+INTO|TRUNCATE(?:\s+TABLE)?)\s+(?:ONLY\s+)?"
+    r"\b(?:INSERT\s+INTO|UPDATE|DELETE\s+FROM|MERGE\s+INTO)\s+(?:ONLY\s+)?"
     r'(?:"?\w+"?\.)?"?(?P<table>\w+)',
     re.IGNORECASE,
 )
+_TRUNCATE = re.compile(r"\s*TRUNCATE\b", re.IGNORECASE)
 _ANNOUNCING = {
     function.__code__ for function in (saves.save, bulk.update, bulk.bulk_create, deletions.delete)
 }
@@ -36,13 +37,19 @@ def unannounced_writes_fail(using: str = DEFAULT_DB_ALIAS) -> Iterator[None]:
 
 
 def _refuse(execute: Any, sql: Any, params: Any, many: bool, context: Any) -> Any:
-    written = {found["table"] for found in _WRITE.finditer(str(sql))}
-    if (live := sorted(written & tables())) and not _is_announced(sys._getframe()):
+    if (live := sorted(_written(str(sql)) & tables())) and not _is_announced(sys._getframe()):
         raise UnannouncedWriteError(
             f"{live[0]} is live, and this write is announced to nobody: use the model's saves or"
             f" querysets, or say announce=False. {sql}"
         )
     return execute(sql, params, many, context)
+
+
+def _written(sql: str) -> set[str]:
+    """Return names of the tables that a statement writes to."""
+    if _TRUNCATE.match(sql):  # the one that takes several
+        return set(re.findall(r"\w+", sql))
+    return {found["table"] for found in _WRITE.finditer(sql)}
 
 
 def _is_announced(frame: FrameType | None) -> bool:

@@ -7,7 +7,7 @@ from django.core.exceptions import ValidationError
 from django.db import models, router, transaction
 
 from .announcers import Announcer, affected, refuse_unstorable
-from .capture import Change, capture_changes, hold
+from .capture import Change, capture_changes
 from .stored import as_stored, locked, locked_one, related, written
 
 #: Attribute of an instance, while it is being saved.
@@ -73,11 +73,6 @@ class _Save:
 
     def look(self) -> None:
         """Find out what the save will change, from the instance where it knows, else from the row."""
-        hold(
-            [a for a in self.announcers if isinstance(self.instance, a.model)],
-            [self.instance],
-            self.using,
-        )
         for announcer in self.announcers:
             if self._is_known(announcer):
                 self.before[announcer] = self
@@ -151,7 +146,7 @@ class _Save:
 
     def _read(self, model: type[models.Model]) -> Any:
         if isinstance(self.instance, model):
-            key = getattr(self.instance, model._meta.pk.attname)
+            key = _key(self.instance, model)
             return None if key is None else locked_one(model, self.using, key)
         shared = related(model, _concrete(self.instance), [self.instance.pk], self.using)
         return next(iter(locked(model, self.using, **shared).values()), None)
@@ -166,10 +161,17 @@ def _concrete(instance: models.Model) -> Any:
 
 def _is_inserted(instance: models.Model) -> bool:
     """Whether Django will INSERT without trying an UPDATE first."""
-    key = instance._meta.pk
-    return instance._state.adding and (
-        instance.pk is None or key.has_default() or key.has_db_default()
-    )
+    pk = instance._meta.pk
+    is_new = _key(instance, type(instance)) is None or pk.has_default() or pk.has_db_default()
+    return instance._state.adding and is_new
+
+
+def _key(instance: models.Model, model: type[models.Model]) -> Any:
+    """Return the primary key of the instance's row of ``model``, which Django takes from its parent's."""
+    pk: Any = model._meta.pk
+    key = getattr(instance, pk.attname)
+    is_link = key is None and pk.remote_field is not None and pk.remote_field.parent_link
+    return _key(instance, pk.related_model) if is_link else key
 
 
 def _differs(field: Any, value: Any, stored: Any) -> bool:

@@ -18,17 +18,23 @@ _PLAIN = frozenset(
 )
 
 
-def locked(model: type[models.Model], using: str, *matching: models.Q, **lookup: Any) -> Rows:
+def locked(
+    model: type[models.Model],
+    using: str,
+    *matching: models.Q,
+    for_deletion: bool = False,
+    **lookup: Any,
+) -> Rows:
     """
     Return rows of a live model, locked until the transaction ends, by primary key and in its order.
 
     Under the lock, the ids of the notifications that follow are drawn in commit order. It is the lock
-    that an UPDATE takes: foreign keys to the rows don't wait for it. Of an object in several tables,
-    each table's row is locked.
+    that an UPDATE takes, and foreign keys to the rows don't wait for it, or that a DELETE takes. Of an
+    object in several tables, each table's row is locked.
     """
     # Without a name, all tables of the query are locked.
     tables = () if model._meta.parents else ("self",)
-    rows = model._base_manager.using(using).select_for_update(no_key=True, of=tables)
+    rows = model._base_manager.using(using).select_for_update(no_key=not for_deletion, of=tables)
     return {row.pk: row for row in rows.filter(*matching, **lookup).order_by("pk")}
 
 
