@@ -1,7 +1,7 @@
 """Capture: what a committed change announces is written in the transaction that changes it."""
 
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -74,11 +74,11 @@ def _notifications(change: Change) -> Iterator[Notification]:
     left = () if change.before is None else announcer.streams(change.before)
     entered = () if change.after is None else announcer.streams(change.after)
     event_id, object_id = uuid.uuid4(), str(row.pk)
-    payload = None if change.after is None else _encoded(announcer, announcer.payload(change.after))
+    payload = None if change.after is None else _payload(announcer, change.after)
     tombstone = None
     for stream in sorted({*left, *entered}):
         if stream not in entered:
-            tombstone = tombstone or _encoded(announcer, announcer.tombstone(row.pk))
+            tombstone = tombstone or encode(announcer.tombstone(row.pk), announcer.object_type)
         verb = "DELETE" if stream not in entered else "UPDATE" if stream in left else "CREATE"
         yield Notification(
             stream=stream,
@@ -90,8 +90,15 @@ def _notifications(change: Change) -> Iterator[Notification]:
         )
 
 
-def _encoded(announcer: Announcer, payload: Mapping[str, Any]) -> str:
-    return encode(payload, announcer.object_type)
+def _payload(announcer: Announcer, row: Any) -> str:
+    try:
+        return encode(announcer.payload(row), announcer.object_type)
+    except Exception as error:
+        label = f"{announcer.model._meta.label} {row.pk!r}"
+        error.add_note(
+            f"{label} is not saved: the payload of {announcer.object_type!r} can't be made."
+        )
+        raise
 
 
 def differences(announcer: Announcer, before: Rows, after: Rows) -> Iterator[Change]:

@@ -6,6 +6,7 @@ import uuid
 from contextlib import suppress
 
 import pytest
+from django.core.exceptions import ObjectDoesNotExist
 from django.db import DatabaseError, IntegrityError, connection, connections, transaction
 from django.db.models import F
 from hypothesis import Phase, settings
@@ -72,7 +73,10 @@ class Library(RuleBasedStateMachine):
     @staticmethod
     def attempt(change, *args, **kwargs):
         """Do something that the database, or Django, may refuse; then nothing of it stays."""
-        with suppress(DatabaseError, ValueError, TypeError), transaction.atomic():
+        with (
+            suppress(DatabaseError, ValueError, TypeError, ObjectDoesNotExist),
+            transaction.atomic(),
+        ):
             return change(*args, **kwargs)
 
     @invariant()
