@@ -13,6 +13,9 @@ from apps.tickets.models import Project, Ticket
 from workers.relay import Relay
 
 
+pytest.register_assert_rewrite("tests.law")
+
+
 def pytest_configure() -> None:
     """Passwords of tests needn't be hard to guess."""
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

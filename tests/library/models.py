@@ -9,6 +9,9 @@ class Reader(models.Model):
 
     name = models.CharField(max_length=50)
 
+    class Meta:
+        ordering = ["pk"]
+
 
 class Shelf(models.Model):
     """Its payload shows the titles of its items."""
@@ -28,6 +31,9 @@ class Pass(models.Model):
 class Tag(models.Model):
     name = models.CharField(max_length=50)
 
+    class Meta:
+        ordering = ["pk"]
+
 
 class Item(models.Model):
     """Without a tracker: each column counts."""
@@ -43,6 +49,9 @@ class Item(models.Model):
         Reader, models.SET_DEFAULT, null=True, default=None, related_name="kept"
     )
     tags = models.ManyToManyField(Tag, related_name="items")
+
+    class Meta:
+        ordering = ["pk"]
 
 
 class Book(Item):

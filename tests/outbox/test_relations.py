@@ -1,90 +1,15 @@
-"""Deletions and many-to-many relations are announced, in the order the database gives them."""
+"""Many-to-many relations: what a change of one announces is the object that shows it."""
 
 import threading
 
 import pytest
-from django.db import DatabaseError, connections, transaction
+from django.db import connections, transaction
 
 from apps.outbox.models import NotificationOutbox
-from apps.realtime import hashids
-from apps.tickets.models import Project, Ticket
+from apps.tickets.models import Project
+from tests.library.models import Pass, Reader, Shelf
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("empty_outbox")]
-
-
-class TestDelete:
-    def test_is_announced_with_the_id_only(self, ticket, announced):
-        """
-        A deleted object is announced wherever it was, with its id and nothing else.
-        """
-        pk, owner = ticket.pk, ticket.project_id
-        ticket.delete()
-        assert [
-            (f"project.tickets:{owner}", "DELETE_TICKET"),
-            (f"ticket:{pk}", "DELETE_TICKET"),
-        ] == announced()
-        assert {"id": hashids.encode("ticket", pk)} == NotificationOutbox.objects.first().payload
-
-    def test_cascades(self, ticket, project, announced):
-        """
-        What is deleted along with its owner is announced.
-        """
-        project.delete()
-        assert {"DELETE_TICKET", "DELETE_PROJECT"} == {event for _, event in announced()}
-
-    def test_of_many(self, ticket, project, announced):
-        """
-        The deletion of a queryset announces each object.
-        """
-        Ticket.objects.create(project=project, title="Second")
-        NotificationOutbox.objects.all().delete()
-        Ticket.objects.all().delete()
-        assert 4 == len(announced())
-
-    def test_rolled_back_is_silent(self, ticket, announced):
-        """
-        A deletion that doesn't commit is not announced.
-        """
-        with pytest.raises(ZeroDivisionError), transaction.atomic():
-            ticket.delete()
-            raise ZeroDivisionError
-        assert [] == announced()
-
-    def test_of_what_is_gone_is_silent(self, ticket, announced):
-        """
-        Deleting an object that somebody else deleted announces nothing twice.
-        """
-        Ticket.objects.get().delete()
-        before = announced()
-        ticket.delete()
-        assert before == announced()
-
-
-def test_no_ghost_returns_after_its_deletion(ticket, announced):
-    """
-    A save that waits for a deletion's lock comes out after it, as the database has it.
-    """
-    stale = Ticket.objects.get()
-    started = threading.Event()
-
-    def save():
-        try:
-            stale.title = "Ghost"
-            started.set()
-            stale.save(force_update=True)
-        except DatabaseError:  # Django says that the row is gone
-            pass
-        finally:
-            connections.close_all()
-
-    with transaction.atomic():
-        ticket.delete()
-        thread = threading.Thread(target=save)
-        thread.start()
-        started.wait()
-    thread.join()
-    assert not Ticket.objects.exists()
-    assert ["DELETE_TICKET", "DELETE_TICKET"] == [event for _, event in announced()]
 
 
 class TestManyToMany:
@@ -126,3 +51,55 @@ class TestManyToMany:
         other.projects.add(office)
         other.projects.clear()
         assert [["other"], [], ["other"], []] == self.members()
+
+    def test_of_a_deleted_member(self, office, demo, other):
+        """
+        Who is deleted is a member no longer, and everybody is told.
+        """
+        office.members.add(demo, other)
+        NotificationOutbox.objects.all().delete()
+        demo.delete()
+        assert [["other"]] == [
+            row.payload["members"]
+            for row in NotificationOutbox.objects.filter(stream=f"project:{office.pk}")
+        ]
+
+    def test_changes_come_out_in_their_order(self, office, demo, other):
+        """
+        Of two members added at once, the last notification shows both.
+        """
+        added = threading.Event()
+
+        def add():
+            with transaction.atomic():
+                office.members.add(demo)
+                added.set()
+                waits.wait(0.2)
+            connections.close_all()
+
+        waits = threading.Event()
+        thread = threading.Thread(target=add)
+        thread.start()
+        added.wait()
+        office.members.add(other)
+        thread.join()
+        assert [["demo"], ["demo", "other"]] == self.members()
+
+
+def test_a_relation_with_a_model_of_its_own(ticket):
+    """
+    Whatever is done to its rows announces the object that shows them: both, if it moves.
+    """
+    reader = Reader.objects.create(name="Ann")
+    here, there = (Shelf.objects.create(name=name) for name in ("here", "there"))
+    NotificationOutbox.objects.all().delete()
+    Pass.objects.bulk_create([Pass(shelf=here, reader=reader)])
+    card = Pass.objects.get()
+    card.shelf = there
+    card.save()
+    Pass.objects.update(level=1)
+    Pass.objects.all().delete()
+    shown = NotificationOutbox.objects.order_by("id").values_list("payload", flat=True)
+    assert [("here", 1), ("here", 0), ("there", 1), ("there", 1), ("there", 0)] == [
+        (payload["name"], len(payload["readers"])) for payload in shown
+    ]
