@@ -12,7 +12,6 @@ from apps.outbox.models import NotificationOutbox
 from apps.tickets.models import Project, Ticket
 from workers.relay import Relay
 
-
 pytest.register_assert_rewrite("tests.law")
 
 

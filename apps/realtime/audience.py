@@ -54,7 +54,7 @@ def _asks(owner: Any, name: str, seen: set[str]) -> bool:
 
 
 def _is_drf(method: Callable[..., Any]) -> bool:
-    return method.__module__.startswith("rest_framework.")
+    return str(method.__module__).startswith("rest_framework.")
 
 
 def _attributes_of_self(method: Callable[..., Any]) -> set[str]:

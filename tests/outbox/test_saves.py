@@ -14,8 +14,11 @@ from django.test.utils import CaptureQueriesContext
 from apps.outbox.exceptions import PayloadError
 from apps.outbox.models import NotificationOutbox
 from apps.realtime.groups import stream_for
+from apps.realtime.registry import register, unregister
+from apps.tickets.live import TicketType
 from apps.tickets.models import Project, Ticket
 from apps.tickets.serializers import ProjectSerializer, TicketSerializer
+from tests.library.models import Item, Reader, Tag
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("empty_outbox")]
 
@@ -215,6 +218,31 @@ class TestUpdate:
         ticket.save()
         assert update(ticket) == announced()
 
+    def test_of_a_row_that_is_gone_is_a_creation(self, ticket, announced):
+        """
+        An instance whose row somebody deleted is inserted anew, whatever it believes.
+        """
+        Ticket.objects.get().delete()
+        NotificationOutbox.objects.all().delete()
+        ticket.title = "Back"
+        ticket.save()
+        assert {"CREATE_TICKET"} == {event for _, event in announced()}
+
+    def test_by_an_instance_that_is_elsewhere_moves_the_row(self, ticket, announced):
+        """
+        A stale instance that changes its title takes the row back to where it believes to be.
+        """
+        office = Project.objects.create(name="Office")
+        Ticket.objects.filter(pk=ticket.pk).update(project=office)
+        NotificationOutbox.objects.all().delete()
+        ticket.title = "Changed"
+        ticket.save()
+        assert {
+            (f"project.tickets:{office.pk}", "DELETE_TICKET"),
+            (f"project.tickets:{ticket.project_id}", "CREATE_TICKET"),
+            (f"ticket:{ticket.pk}", "UPDATE_TICKET"),
+        } == set(announced())
+
     def test_of_a_project_without_collections(self, project, announced):
         """
         A type that is in no collection is announced on its own stream only.
@@ -223,6 +251,91 @@ class TestUpdate:
         project.save()
         assert [(f"project:{project.pk}", "UPDATE_PROJECT")] == announced()
         assert [ProjectSerializer(project).data] == payloads()
+
+
+class TestPayload:
+    """What is announced is what reading the row back would give, wherever it comes from."""
+
+    def test_knows_nothing_of_what_the_instance_remembers(self, ticket, demo, announced):
+        """
+        Neither a related object, nor a prefetched list, nor an annotation of the instance gets in.
+        """
+        ticket.assignee = demo
+        ticket.save()
+        stale = Ticket.objects.select_related("assignee").get()
+        get_user_model().objects.filter(pk=demo.pk).update(username="renamed")
+        stale.title = "Changed"
+        stale.save()
+        assert ["renamed"] * 2 == [payload["assignee"] for payload in payloads()[-2:]]
+        project = Project.objects.prefetch_related("members").get()
+        project.members.clear()
+        project = Project.objects.prefetch_related("members").get()
+        Project.objects.get().members.add(demo)
+        project.name = "Changed"
+        project.save()
+        assert ["renamed"] == payloads()[-1]["members"]
+
+    @pytest.mark.parametrize(
+        ("values", "shown"),
+        [
+            ({"price": "1.5"}, {"price": "1.50"}),
+            ({"price": 2}, {"price": "2.00"}),
+            ({"count": "7"}, {"count": 7}),
+            ({"notes": {1: (2, 3)}}, {"notes": {"1": [2, 3]}}),
+            ({"title": _Equal("x")}, {"title": "x"}),
+        ],
+        ids=str,
+    )
+    def test_shows_what_the_column_makes_of_a_value(self, values, shown):
+        """
+        A value of another type is announced as it is stored.
+        """
+        item = Item.objects.create(title="a")
+        Item(pk=item.pk, **{"title": "a", **values}).save()
+        assert shown.items() <= payloads()[-1].items()
+
+    def test_of_an_enumeration_is_its_value(self, ticket):
+        """
+        Choices are what they stand for, and need no further query.
+        """
+        ticket.status, ticket.priority = Ticket.Status.CLOSED, Ticket.Priority.HIGH
+        ticket.save()
+        assert ["closed", 3] == [payloads()[0][name] for name in ("status", "priority")]
+
+    def test_that_cannot_be_made_takes_the_save_back(self, ticket, announced):
+        """
+        A serializer that raises says which object it was; nothing of the save is committed.
+        """
+        broken = type("Broken", (TicketType,), {"payload": lambda self, instance: 1 / 0})
+        unregister("ticket")
+        register(broken)
+        try:
+            ticket.title = "Changed"
+            with pytest.raises(ZeroDivisionError) as caught:
+                ticket.save()
+        finally:
+            unregister("ticket")
+            register(TicketType)
+        note = f"tickets.Ticket {ticket.pk} is not saved: the payload of 'ticket' can't be made."
+        assert [note] == caught.value.__notes__
+        assert "The logo is blurred" == Ticket.objects.get().title
+        assert [] == announced()
+
+    def test_that_cannot_be_stored_names_field_and_type(self, ticket, announced):
+        """
+        A payload with a value that is no JSON names the field and the value's type.
+        """
+        odd = type("Odd", (TicketType,), {"payload": lambda self, row: {"at": {"x": object()}}})
+        unregister("ticket")
+        register(odd)
+        try:
+            ticket.title = "Changed"
+            with pytest.raises(PayloadError, match=r"ticket\.at\.x: .* got object"):
+                ticket.save()
+        finally:
+            unregister("ticket")
+            register(TicketType)
+        assert [] == announced()
 
 
 class TestMove:
@@ -244,18 +357,6 @@ class TestMove:
         ) == sorted(announced())
         gone = NotificationOutbox.objects.get(event="DELETE_TICKET").payload
         assert {"id": TicketSerializer(ticket).data["id"]} == gone
-
-    def test_by_a_stale_instance_is_seen(self, ticket, announced):
-        """
-        An instance that believes to stay where it is, and moves the row, announces the move.
-        """
-        other = Project.objects.create(name="Office")
-        Ticket.objects.filter(pk=ticket.pk).update(project=other)
-        NotificationOutbox.objects.all().delete()
-        ticket.title = "Changed"
-        ticket.save()
-        assert (f"project.tickets:{other.pk}", "DELETE_TICKET") in announced()
-        assert (f"project.tickets:{ticket.project_id}", "CREATE_TICKET") in announced()
 
 
 class TestAtomicity:
@@ -361,6 +462,37 @@ class TestCost:
         A save that changes nothing reads the row, and inserts nothing.
         """
         assert ["BEGIN", "SELECT", "UPDATE", "COMMIT"] == self.queries(project.save)
+
+
+class TestSeveralDatabases:
+    @pytest.mark.django_db(transaction=True, databases=["default", "archive"])
+    def test_the_rows_go_where_the_object_goes(self):
+        """
+        In the object's database, in its transaction; none in another.
+        """
+        reader = Reader.objects.using("archive").create(name="Ann")
+        with transaction.atomic(using="archive"):
+            item = Item(title="a", borrower=reader)
+            item.save(using="archive")
+            item.title = "b"
+            item.save()
+        Item.objects.using("archive").update(count=1)
+        Item.objects.using("archive").bulk_create([Item(title="c")])
+        item.tags.add(Tag.objects.using("archive").create(name="t"))
+        reader.delete()
+        with pytest.raises(ZeroDivisionError), transaction.atomic(using="archive"):
+            item.delete()
+            raise ZeroDivisionError
+        Item.objects.using("archive").get(title="c").delete()
+        assert not NotificationOutbox.objects.filter(object_type="item").exists()
+        events = NotificationOutbox.objects.using("archive").order_by("id")
+        assert [
+            "CREATE_ITEM",
+            *["UPDATE_ITEM"] * 2,
+            "CREATE_ITEM",
+            *["UPDATE_ITEM"] * 2,
+            "DELETE_ITEM",
+        ] == list(events.values_list("event", flat=True))
 
 
 class TestRefusal:

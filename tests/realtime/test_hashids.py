@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from apps.realtime import hashids
 from apps.realtime.hashids import decode, encode
 
 TYPES = st.sampled_from(["ticket", "project", "user"])
@@ -18,6 +19,26 @@ def test_comes_back(object_type, pk):
     assert pk == decode(object_type, hashid)
     assert len(hashid) >= 5
     assert hashid.isalnum()
+
+
+@given(TYPES, st.uuids())
+def test_a_uuid_comes_back(object_type, pk):
+    """
+    A UUID has a public id, too, and no integer has the same.
+    """
+    hashid = encode(object_type, pk)
+    assert pk == decode(object_type, hashid)
+    assert hashid.isalnum()
+
+
+@given(TYPES, st.lists(st.integers(0, 2**63 - 1), max_size=4).filter(lambda n: len(n) != 1))
+def test_other_numbers_are_nothing_or_a_uuid(object_type, numbers):
+    """
+    A hashid of several numbers is that of a UUID, or of nothing.
+    """
+    text = hashids._codec(object_type).encode(numbers)
+    pk = decode(object_type, text)
+    assert pk is None or text == encode(object_type, pk)
 
 
 @given(TYPES, st.text(max_size=40))

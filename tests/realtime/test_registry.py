@@ -1,15 +1,27 @@
 """Object types: registered once, found by name, closed until they say who may see."""
 
+import uuid
+
 import pytest
 from django.contrib.auth import get_user_model
-from django.db import models
+from django.core.management import call_command
+from django.db import models, transaction
+from django.test import Client
 from django.test.utils import isolate_apps
 from rest_framework import serializers
 
-from apps.realtime import registry
+from apps.outbox.models import NotificationOutbox
+from apps.realtime import hashids, registry
 from apps.realtime.checks import collections_have_owners
 from apps.realtime.exceptions import RegistrationError, UnknownObjectTypeError
-from apps.realtime.registry import ObjectType, object_type, owner_type, register, unregister
+from apps.realtime.registry import (
+    OWN,
+    ObjectType,
+    object_type,
+    owner_type,
+    register,
+    unregister,
+)
 from apps.tickets.live import ProjectType, TicketType
 from apps.tickets.models import Ticket
 
@@ -81,7 +93,8 @@ def test_nobody_sees_anything_by_default(demo, ticket):
 
 
 @pytest.mark.parametrize(
-    ("name", "collections"), [("ticket", {}), ("project.tickets", {}), ("x", {"ticket": "project"})]
+    ("name", "collections"),
+    [("ticket", {}), ("project.tickets", {}), ("me", {}), ("x", {"ticket": "project"})],
 )
 def test_a_name_is_taken_once(name, collections):
     """
@@ -97,9 +110,9 @@ def test_a_name_is_taken_once(name, collections):
 
 
 @isolate_apps("apps.tickets")
-def test_the_key_must_be_an_integer():
+def test_the_key_must_be_an_integer_or_a_uuid():
     """
-    A hashid is made of an integer.
+    Other keys have no hashid.
     """
 
     class Slugged(models.Model):
@@ -143,3 +156,113 @@ def test_unregistered_types_are_silent(empty_outbox, project, demo, announced):
         register(ProjectType)
     assert before == announced()
     assert not [event for _, event in before if event.endswith("PROJECT")]
+
+
+@pytest.fixture
+def users_are_live():
+    """`User`, a model of Django's own, is live."""
+
+    @register
+    class UserType(ObjectType):
+        name = "user"
+        serializer_class = UserSerializer
+
+    yield
+    unregister("user")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_model_that_is_not_ours(empty_outbox, users_are_live, announced):
+    """
+    A model one can't change is live by its registration alone, whatever writes to it.
+    """
+    users = get_user_model().objects
+    ann = users.create_user("ann")
+    ann.first_name = "Ann"
+    ann.save()
+    ann.save()
+    get_user_model().objects.filter(pk=ann.pk).update(first_name="A.")
+    with pytest.raises(ZeroDivisionError), transaction.atomic():
+        users.create_user("bob")
+        raise ZeroDivisionError
+    users.bulk_create([get_user_model()(username="cid")])
+    users.all().delete()
+    events = [event for _, event in announced() if event.endswith("USER")]
+    assert ["CREATE_USER", "UPDATE_USER", "UPDATE_USER", "CREATE_USER"] == events[:4]
+    assert {"DELETE_USER"} == set(events[4:])
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_sign_in_is_a_change_of_a_user(empty_outbox, users_are_live, announced, other):
+    """
+    Without a tracker each column counts, last_login too: what Django itself saves is seen.
+    """
+    NotificationOutbox.objects.all().delete()
+    Client().force_login(other)
+    assert [(f"user:{other.pk}", "UPDATE_USER")] == announced()
+
+
+@pytest.mark.django_db
+def test_no_migration_is_needed(users_are_live):
+    """
+    Making a model live leaves its managers as they are: nothing is written to migrations.
+    """
+    call_command("makemigrations", "auth", check=True, dry_run=True)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_model_of_two_types(empty_outbox, ticket, announced):
+    """
+    Different eyes may need different object types: one change is announced as each.
+    """
+
+    @register
+    class Brief(ObjectType):
+        name = "brief"
+        serializer_class = type(
+            "BriefSerializer",
+            (TicketType.serializer_class,),
+            {"Meta": type("Meta", (), {"model": Ticket, "fields": ["title"]})},
+        )
+
+    try:
+        ticket.title = "Changed"
+        ticket.save()
+    finally:
+        unregister("brief")
+    assert [
+        (f"brief:{ticket.pk}", "UPDATE_BRIEF"),
+        (f"project.tickets:{ticket.project_id}", "UPDATE_TICKET"),
+        (f"ticket:{ticket.pk}", "UPDATE_TICKET"),
+    ] == sorted(announced())
+    assert {"title": "Changed"} == NotificationOutbox.objects.get(object_type="brief").payload
+
+
+def test_public_ids_of_uuids():
+    """
+    A UUID has a public id; an integer's is none of a type with UUIDs, and the other way round.
+    """
+    card, ticket = object_type("card"), object_type("ticket")
+    pk = uuid.uuid4()
+    assert pk == card.key(card.public_id(pk)) == card.key(card.public_id(str(pk)))
+    assert card.key(hashids.encode("card", 7)) is None
+    assert ticket.key(hashids.encode("ticket", pk)) is None
+    with pytest.raises(UnknownObjectTypeError, match="No card has the primary key 'x'"):
+        card.public_id("x")
+
+
+def test_a_child_has_its_parents_kind_of_key():
+    """
+    The key of a model that inherits a table is its parent's.
+    """
+    assert 7 == object_type("book").key(object_type("book").public_id(7))
+
+
+@pytest.mark.django_db
+def test_me_is_whoever_asks(demo, other):
+    """
+    The type of the user's own stream shows each user that user only, and nothing about anybody.
+    """
+    assert [demo] == list(OWN.visible_to(demo))
+    assert {"id": "me"} == OWN.payload(demo)
+    assert "me" == OWN.public_id(demo.pk) == object_type("me").name
