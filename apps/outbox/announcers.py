@@ -58,12 +58,17 @@ class Announcer:
         fields = {field.attname: field for field in self.model._meta.concrete_fields}
         if self.tracker is None:
             return fields
-        tracked = self.decisive | {self.tracker.field_map[name] for name in self.tracker.fields}
-        return {attribute: field for attribute, field in fields.items() if attribute in tracked}
+        names = self.decisive | self.tracked
+        return {attribute: field for attribute, field in fields.items() if attribute in names}
+
+    @cached_property
+    def tracked(self) -> frozenset[str]:
+        """Attributes that the model's own tracker tracks."""
+        return frozenset(self.tracker.field_map.values()) if self.tracker else frozenset()
 
     def differ(self, before: models.Model, after: models.Model) -> bool:
         """Whether two states of a row are a change to announce."""
-        return any(getattr(before, name) != getattr(after, name) for name in self.watched)
+        return any(vars(before)[name] != vars(after)[name] for name in self.watched)
 
     def _field(self, name: str) -> Any:
         return self.model._meta.get_field(name)

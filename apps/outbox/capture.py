@@ -13,8 +13,8 @@ from .models import NotificationOutbox, shard_of
 from .payload import encode
 from .stored import Rows, locked, related
 
-#: Rows written by one statement.
-INSERTED_ROWS = 1000
+#: More rows than this are copied, which takes a fifth of the time; for few, an INSERT is quicker.
+INSERTED_ROWS = 20
 COLUMNS = ("stream", "shard", "event_id", "event", "object_type", "object_id", "payload")
 
 
@@ -49,8 +49,8 @@ def capture(notifications: Sequence[Notification], *, using: str) -> None:
     if not notifications:
         return
     with transaction.atomic(using=using, savepoint=False):
-        for start in range(0, len(notifications), INSERTED_ROWS):
-            _insert(notifications[start : start + INSERTED_ROWS], using)
+        write = _insert if len(notifications) <= INSERTED_ROWS else _copy
+        write(notifications, using)
         ring_on_commit(using)
 
 
@@ -138,14 +138,28 @@ def _showing(rows: Iterable[tuple[Announcer, Any]], using: str) -> Iterator[tupl
 
 
 def _insert(notifications: Sequence[Notification], using: str) -> None:
-    connection = connections[using]
-    quote = connection.ops.quote_name
-    table = quote(NotificationOutbox._meta.db_table)
     values = ", ".join(["(%s, %s, %s, %s, %s, %s, %s::jsonb)"] * len(notifications))
-    sql = f"INSERT INTO {table} ({', '.join(map(quote, COLUMNS))}) VALUES {values}"  # noqa: S608  # constants
-    parameters: list[Any] = []
-    for n in notifications:
-        shard = shard_of(n.stream)
-        parameters += (n.stream, shard, n.event_id, n.event, n.object_type, n.object_id, n.payload)
-    with connection.cursor() as cursor:
-        cursor.execute(sql, parameters)
+    with connections[using].cursor() as cursor:
+        cursor.execute(
+            f"INSERT INTO {_columns(using)} VALUES {values}",  # noqa: S608  # names and placeholders
+            [value for notification in notifications for value in _values(notification)],
+        )
+
+
+def _copy(notifications: Sequence[Notification], using: str) -> None:
+    with (
+        connections[using].cursor() as cursor,
+        cursor.copy(f"COPY {_columns(using)} FROM STDIN") as copy,
+    ):
+        for notification in notifications:
+            copy.write_row(_values(notification))
+
+
+def _columns(using: str) -> str:
+    quote = connections[using].ops.quote_name
+    return f"{quote(NotificationOutbox._meta.db_table)} ({', '.join(map(quote, COLUMNS))})"
+
+
+def _values(n: Notification) -> tuple[Any, ...]:
+    shard = shard_of(n.stream)
+    return n.stream, shard, n.event_id, n.event, n.object_type, n.object_id, n.payload

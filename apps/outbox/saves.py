@@ -110,25 +110,24 @@ class _Save:
             return False
         if type(instance) is not announcer.model or announcer.model._meta.parents:
             return False
-        tracker = getattr(instance, announcer.tracker.name)
+        # Asked field by field, a tracker looks for deferred fields each time; what it saved is at hand.
+        saved = getattr(instance, announcer.tracker.name).saved_data
         changed = {
             attribute
-            for name, attribute in tracker.field_map.items()
+            for name, attribute in announcer.tracker.field_map.items()
             if attribute in self.written
-            and tracker.has_changed(name)
-            and _differs(
-                announcer.watched[attribute], self.written[attribute], tracker.previous(name)
-            )
+            and name in saved
+            and _differs(announcer.watched[attribute], self.written[attribute], saved[name])
         }
         decisive = announcer.decisive & self.written.keys()
-        if not changed or changed & decisive or not decisive <= set(tracker.field_map.values()):
+        if not changed or changed & decisive or not decisive <= announcer.tracked:
             return False
         self.expected |= {attribute: self.written[attribute] for attribute in decisive}
         return True
 
     def _changes(self, announcer: Announcer, row: models.Model) -> bool:
         return any(
-            _differs(field, self.written[attribute], getattr(row, attribute))
+            _differs(field, self.written[attribute], vars(row)[attribute])
             for attribute, field in announcer.watched.items()
             if attribute in self.written
         )

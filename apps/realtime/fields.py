@@ -4,6 +4,7 @@ from typing import Any
 
 from rest_framework import serializers
 
+from . import hashids
 from .registry import object_type
 
 
@@ -15,7 +16,7 @@ class HashidField(serializers.Field):  # type: ignore[type-arg]  # not generic a
         self.object_type = object_type
 
     def to_representation(self, value: Any) -> str:
-        return object_type(self.object_type).public_id(value)
+        return hashids.encode(self.object_type, value)
 
 
 class HashidRelatedField(serializers.RelatedField):  # type: ignore[type-arg]  # not generic at run time
@@ -38,7 +39,7 @@ class HashidRelatedField(serializers.RelatedField):  # type: ignore[type-arg]  #
         return True
 
     def to_representation(self, value: Any) -> str:
-        return object_type(self.object_type).public_id(value.pk)
+        return hashids.encode(self.object_type, value.pk)
 
     def to_internal_value(self, data: Any) -> Any:
         pk = object_type(self.object_type).key(data) if isinstance(data, str) else None

@@ -77,3 +77,17 @@ class Card(models.Model):
     holder = models.ForeignKey(Reader, models.CASCADE, null=True)
 
     tracker = FieldTracker(fields=["number", "colour"])
+
+
+class GoldCard(Card):
+    """A proxy of what has a tracker."""
+
+    class Meta:
+        proxy = True
+
+
+class Note(models.Model):
+    """Not live, about what is."""
+
+    shelf = models.ForeignKey(Shelf, models.SET_NULL, null=True)
+    reader = models.ForeignKey(Reader, models.SET_NULL, null=True)

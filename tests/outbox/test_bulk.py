@@ -11,7 +11,9 @@ from django.test.utils import CaptureQueriesContext
 
 from apps.outbox.exceptions import CaptureError, PayloadError
 from apps.outbox.models import NotificationOutbox
+from apps.realtime.registry import register, unregister
 from apps.tickets.models import Project, Ticket
+from tests.library.live import ItemType
 from tests.library.models import Book, Card, Item, Shelf, Tag
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -124,7 +126,7 @@ class TestUpdate:
         """
         Card.objects.bulk_create([Card(number=number) for number in range(1000)])
         found = statements(lambda: Card.objects.update(colour="blue"))
-        assert ["BEGIN", "SELECT", "UPDATE", "SELECT", "INSERT", "COMMIT"] == found
+        assert ["BEGIN", "SELECT", "UPDATE", "SELECT", "COPY", "COMMIT"] == found
 
     def test_waits_for_who_is_before_it(self, items):
         """
@@ -157,12 +159,12 @@ class TestBulkCreate:
 
     def test_costs_a_handful_of_statements(self):
         """
-        A thousand objects in a collection are two thousand notifications and two inserts.
+        A thousand objects in a collection are two thousand notifications, copied at once.
         """
         project = Project.objects.create(name="p")
         tickets = [Ticket(project=project, title=str(number)) for number in range(1000)]
         found = statements(lambda: Ticket.objects.bulk_create(tickets))
-        assert ["BEGIN", "INSERT", "INSERT", "INSERT", "COMMIT"] == found
+        assert ["BEGIN", "INSERT", "COPY", "COMMIT"] == found
         assert 2000 == NotificationOutbox.objects.filter(event="CREATE_TICKET").count()
 
     def test_has_one_event_for_each_object(self):
@@ -174,6 +176,17 @@ class TestBulkCreate:
         rows = NotificationOutbox.objects.filter(event="CREATE_TICKET")
         assert 2 == rows.values("event_id").distinct().count()
         assert 4 == rows.count()
+
+    def test_of_a_parent_of_what_is_live_is_no_change_of_it(self):
+        """
+        Where only a child is live, inserting rows of its parent announces nothing.
+        """
+        unregister("item")
+        try:
+            Item.objects.bulk_create([Item(title="a")])
+        finally:
+            register(ItemType)
+        assert [] == payloads()
 
     def test_refuses_to_ignore_conflicts(self):
         """

@@ -10,7 +10,7 @@ from django.db import transaction
 from django.db.models import F
 
 from apps.outbox.models import NotificationOutbox
-from tests.library.models import Book, Card, Item, Pass, Reader, Shelf, Tag, Treasure
+from tests.library.models import Book, Card, GoldCard, Item, Pass, Reader, Shelf, Tag, Treasure
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -107,6 +107,10 @@ PATHS = {
         ["CREATE_ITEM", "DELETE_ITEM", "UPDATE_ITEM", "UPDATE_SHELF", "UPDATE_SHELF"],
     ),
     "save, tracked field": (lambda w: saved(w.card, colour="blue"), ["UPDATE_CARD"]),
+    "save, tracked field of a proxy": (
+        lambda w: saved(GoldCard.objects.get(pk=w.card.pk), colour="blue"),
+        ["UPDATE_CARD"],
+    ),
     "save, untracked field": (lambda w: saved(w.card, scratches=1), []),
     "save, UUID key": (lambda w: Card(number=2).save(), ["CREATE_CARD"]),
     "save, of a proxy": (

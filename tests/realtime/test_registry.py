@@ -23,7 +23,7 @@ from apps.realtime.registry import (
     unregister,
 )
 from apps.tickets.live import ProjectType, TicketType
-from apps.tickets.models import Ticket
+from apps.tickets.models import Project, Ticket
 
 
 class UserSerializer(serializers.ModelSerializer):
@@ -228,14 +228,22 @@ def test_a_model_of_two_types(empty_outbox, ticket, announced):
     try:
         ticket.title = "Changed"
         ticket.save()
+        before = announced()
+        ticket.project = Project.objects.create(name="Office")
+        ticket.save()
+        moved = announced()[len(before) + 1 :]
     finally:
         unregister("brief")
     assert [
         (f"brief:{ticket.pk}", "UPDATE_BRIEF"),
         (f"project.tickets:{ticket.project_id}", "UPDATE_TICKET"),
         (f"ticket:{ticket.pk}", "UPDATE_TICKET"),
-    ] == sorted(announced())
-    assert {"title": "Changed"} == NotificationOutbox.objects.get(object_type="brief").payload
+    ] == sorted(before)
+    assert ["CREATE_TICKET", "DELETE_TICKET", "UPDATE_BRIEF", "UPDATE_TICKET"] == sorted(
+        event for _, event in moved
+    )
+    row = NotificationOutbox.objects.filter(object_type="brief").first()
+    assert {"title": "Changed"} == row.payload
 
 
 def test_public_ids_of_uuids():
