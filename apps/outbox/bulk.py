@@ -13,7 +13,7 @@ from django.db.models.expressions import RawSQL
 from .announcers import affected, refuse_unstorable
 from .capture import capture_changes, differences
 from .exceptions import CaptureError
-from .stored import as_stored, locked, shared, written
+from .stored import as_stored, locked, rows, shared, written
 
 Rows = dict[Any, Any]
 
@@ -36,11 +36,11 @@ def update(original: Callable[..., int], queryset: Any, values: dict[str, Any]) 
     queryset._for_write = True
     using = queryset.db
     with transaction.atomic(using=using, savepoint=False):
-        rows = locked(own, using, pk__in=queryset.order_by().values("pk"))
-        before = shared([a.model for a in touched], own, rows, using)
-        count = original(queryset.filter(pk__in=list(rows)), **values)
-        rows = locked(own, using, pk__in=list(rows))
-        after = shared([a.model for a in touched], own, rows, using)
+        matching = locked(own, using, pk__in=queryset.order_by().values("pk"))
+        before = shared([a.model for a in touched], own, matching, using)
+        count = original(queryset.filter(pk__in=list(matching)), **values)
+        updated = locked(own, using, pk__in=list(matching))
+        after = shared([a.model for a in touched], own, updated, using)
         changes = (differences(a, before[a.model], after[a.model]) for a in touched)
         capture_changes(chain.from_iterable(changes), using=using)
     queryset._result_cache = None
@@ -91,12 +91,12 @@ def _upsert(
 ) -> tuple[Any, Rows, Rows]:
     """Insert or update; return what ``insert`` returns, and the rows before and after."""
     was_there = RawSQL("NOT (xmax = 0)", (), output_field=BooleanField())
-    rows = model._base_manager.using(using).filter(matching).annotate(_was_there=was_there)
+    found = rows(model, using).filter(matching).annotate(_was_there=was_there).order_by("pk")
     while True:
         before = locked(model, using, matching)
         savepoint = transaction.savepoint(using)
         created = insert()
-        after = {row.pk: row for row in rows.order_by("pk")}
+        after = {row.pk: row for row in found.all()}
         if not any(row._was_there and row.pk not in before for row in after.values()):
             transaction.savepoint_commit(savepoint, using)
             return created, before, after
@@ -120,9 +120,9 @@ def _pair(model: type[models.Model]) -> Sequence[str]:
 
 def _inserted(model: type[models.Model], created: Iterable[Any], using: str) -> Rows:
     """Return the rows of objects that were inserted: from memory, where that is the same."""
-    rows: Rows = {instance.pk: as_stored(model, instance, using) for instance in created}
-    unknown = [pk for pk, row in rows.items() if row is None]
-    return rows | (locked(model, using, pk__in=unknown) if unknown else {})
+    stored: Rows = {instance.pk: as_stored(model, instance, using) for instance in created}
+    unknown = [pk for pk, row in stored.items() if row is None]
+    return stored | (locked(model, using, pk__in=unknown) if unknown else {})
 
 
 def _attributes(model: type[models.Model], values: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from .announcers import Announcer, affected
 from .bell import ring_on_commit
 from .models import NotificationOutbox, shard_of
 from .payload import encode
-from .stored import Rows, locked, related
+from .stored import Rows, locked, related, rows
 
 #: More rows than this are copied, which takes a fifth of the time; for few, an INSERT is quicker.
 INSERTED_ROWS = 20
@@ -111,25 +111,27 @@ def differences(announcer: Announcer, before: Rows, after: Rows) -> Iterator[Cha
 
 def _stale(changes: list[Change], using: str) -> list[Change]:
     """Return as changes the objects that show something of changed ones, locked and read anew."""
-    rows = ((c.announcer, row) for c in changes for row in (c.before, c.after) if row is not None)
+    shown = ((c.announcer, row) for c in changes for row in (c.before, c.after) if row is not None)
     return [
         Change(announcer=announcer, before=row, after=row)
-        for announcer, found in _showing(rows, using)
+        for announcer, found in _showing(shown, using)
         for row in found.values()
     ]
 
 
-def _showing(rows: Iterable[tuple[Announcer, Any]], using: str) -> Iterator[tuple[Announcer, Rows]]:
+def _showing(
+    shown: Iterable[tuple[Announcer, Any]], using: str
+) -> Iterator[tuple[Announcer, Rows]]:
     """Lock and read the objects that show something of rows, which each come with their announcer."""
     keys: dict[Any, set[Any]] = {}
-    for announcer, row in rows:
+    for announcer, row in shown:
         for link in announcer.shown_in:
             key = getattr(row, link.attname)
             keys.setdefault(link, set()).update(() if key is None else (key,))
     for link, values in keys.items():
         owner = link.related_model
         lookup = {f"{link.target_field.name}__in": values}
-        pks = owner._base_manager.using(using).filter(**lookup).values("pk")
+        pks = rows(owner, using).filter(**lookup).values("pk")
         for announcer in affected(owner) if values else ():
             yield (
                 announcer,

@@ -26,6 +26,7 @@ def install() -> None:
     """Wrap Django's methods. Asked again, do nothing."""
     methods: list[tuple[Any, str, Callable[[Any], Any]]] = [
         (Model, "save_base", _saving),
+        (Model, "_save_table", _saving_table),
         (Model, "_do_update", _updating_row),
         (QuerySet, "update", _updating),
         (QuerySet, "bulk_create", _creating),
@@ -56,6 +57,25 @@ def _saving(original: Any) -> Any:
         save(original, self, force_insert, force_update, using, update_fields)
 
     return save_base
+
+
+def _saving_table(original: Any) -> Any:
+    def _save_table(
+        self: Model,
+        raw: bool = False,
+        cls: Any = None,
+        force_insert: Any = False,
+        force_update: bool = False,
+        using: str | None = None,
+        update_fields: Any = None,
+    ) -> Any:
+        if raw or not affected(type(self)):
+            return original(self, raw, cls, force_insert, force_update, using, update_fields)
+        from .saves import save_table
+
+        return save_table(original, self, cls, force_insert, force_update, using, update_fields)
+
+    return _save_table
 
 
 def _updating_row(original: Any) -> Any:

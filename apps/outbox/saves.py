@@ -28,23 +28,43 @@ def save(
     Raises PayloadError, before any SQL, if a value can't be stored or sent.
     """
     using = using or router.db_for_write(type(instance), instance=instance)
-    seen = _Save(instance, using, update_fields, bool(force_insert))
     # Before the transaction is entered: what is refused leaves the caller's usable.
-    refuse_unstorable(seen.announcers, seen.written)
-    with transaction.atomic(using=using, savepoint=False):
-        seen.look()
-        vars(instance)[SAVE] = seen
-        try:
+    refuse_unstorable(affected(type(instance)), written(instance, update_fields))
+    outer = vars(instance).get(SAVE)
+    try:
+        with transaction.atomic(using=using, savepoint=False):
+            vars(instance)[SAVE] = _Save(instance, using, update_fields)
             original(instance, False, force_insert, force_update, using, update_fields)
-        finally:
-            vars(instance).pop(SAVE, None)
-        capture_changes(seen.changes(), using=using)
+    finally:
+        # A receiver of a signal may save what is being saved: the outer save goes on.
+        vars(instance)[SAVE] = outer
+        if outer is None:
+            del vars(instance)[SAVE]
+
+
+def save_table(
+    original: Callable[..., bool], instance: models.Model, table: Any, force_insert: Any, *args: Any
+) -> bool:
+    """
+    Write the instance's row of ``table``, a model, by Django's ``original``; return whether it was there.
+
+    The tables of the instance's ancestors come first. Receivers of ``pre_save`` have done what they
+    do to the instance; those of ``post_save`` may change the row again, and that is announced next.
+    """
+    seen = vars(instance).get(SAVE)
+    if seen is None:
+        return original(instance, False, table, force_insert, *args)
+    seen.look(is_new=bool(force_insert) and table is _concrete(instance))
+    updated = original(instance, False, table, force_insert, *args)
+    if table is _concrete(instance):
+        capture_changes(seen.changes(), using=seen.using)
+    return updated
 
 
 def update_row(
     original: Callable[..., bool], instance: models.Model, rows: Any, *args: Any
 ) -> bool:
-    """Update the row of an instance by Django's ``original``; return whether there was one."""
+    """Update a row of an instance by Django's ``original``; return whether there was one."""
     seen = vars(instance).get(SAVE)
     return original(instance, rows, *args) if seen is None else seen.update(original, rows, *args)
 
@@ -53,31 +73,32 @@ class _Save:
     """One save of one instance."""
 
     def __init__(
-        self,
-        instance: models.Model,
-        using: str,
-        update_fields: Iterable[str] | None,
-        force_insert: bool,
+        self, instance: models.Model, using: str, update_fields: Iterable[str] | None
     ) -> None:
         self.instance = instance
         self.using = using
-        self.whole = update_fields is None
-        self.written = written(instance, update_fields)
-        self.announcers = affected(type(instance))
-        self.inserts = force_insert or _is_inserted(instance)
+        self.update_fields = update_fields
+        self.has_looked = False
+        self.written: dict[str, Any] = {}
         #: What each announcer's row was; absent, if nothing happens to it; this, if only its update tells.
         self.before: dict[Announcer, Any] = {}
         #: What the instance takes its row to hold, of what decides where it is announced.
         self.expected: dict[str, Any] = {}
         self._rows: dict[type[models.Model], Any] = {}
 
-    def look(self) -> None:
-        """Find out what the save will change, from the instance where it knows, else from the row."""
-        for announcer in self.announcers:
+    def look(self, *, is_new: bool) -> None:
+        """Find out once what will change, from the instance where it knows, else from the row."""
+        if self.has_looked:
+            return
+        self.has_looked = True
+        is_new = is_new or _is_inserted(self.instance)
+        self.written = written(self.instance, self.update_fields)
+        for announcer in affected(type(self.instance)):
             if self._is_known(announcer):
                 self.before[announcer] = self
                 continue
-            row = None if self._is_new(announcer.model) else self._row(announcer.model)
+            is_absent = is_new and issubclass(announcer.model, _concrete(self.instance))
+            row = None if is_absent else self._row(announcer.model)
             if row is None or self._changes(announcer, row):
                 self.before[announcer] = row
 
@@ -134,7 +155,7 @@ class _Save:
 
     def _stored(self, model: type[models.Model]) -> Any:
         """Return the row as it is after the save: from memory, where that is the same."""
-        known = self.whole and isinstance(self.instance, model)
+        known = self.update_fields is None and isinstance(self.instance, model)
         return (as_stored(model, self.instance, self.using) if known else None) or self._row(model)
 
     def _row(self, model: type[models.Model]) -> Any:
@@ -149,9 +170,6 @@ class _Save:
             return None if key is None else locked_one(model, self.using, key)
         shared = related(model, _concrete(self.instance), [self.instance.pk], self.using)
         return next(iter(locked(model, self.using, **shared).values()), None)
-
-    def _is_new(self, model: type[models.Model]) -> bool:
-        return self.inserts and issubclass(model, _concrete(self.instance))
 
 
 def _concrete(instance: models.Model) -> Any:

@@ -18,6 +18,11 @@ _PLAIN = frozenset(
 )
 
 
+def rows(model: type[models.Model], using: str) -> "models.QuerySet[Any]":
+    """Return all rows of a model, whatever its managers leave out."""
+    return models.QuerySet(model, using=using)
+
+
 def locked(
     model: type[models.Model],
     using: str,
@@ -34,18 +39,18 @@ def locked(
     """
     # Without a name, all tables of the query are locked.
     tables = () if model._meta.parents else ("self",)
-    rows = model._base_manager.using(using).select_for_update(no_key=not for_deletion, of=tables)
-    return {row.pk: row for row in rows.filter(*matching, **lookup).order_by("pk")}
+    found = rows(model, using).select_for_update(no_key=not for_deletion, of=tables)
+    return {row.pk: row for row in found.filter(*matching, **lookup).order_by("pk")}
 
 
 def shared(
-    models_: Iterable[type[models.Model]], own: type[models.Model], rows: Rows, using: str
+    models_: Iterable[type[models.Model]], own: type[models.Model], known: Rows, using: str
 ) -> dict[type[models.Model], Rows]:
-    """Return for each model its rows that share an object with ``rows`` of ``own``, locked."""
-    found = {own: rows}
+    """Return for each model its rows that share an object with the ``known`` ones of ``own``, locked."""
+    found = {own: known}
     for model in models_:
         if model not in found:
-            found[model] = locked(model, using, **related(model, own, list(rows), using))
+            found[model] = locked(model, using, **related(model, own, list(known), using))
     return found
 
 
@@ -55,12 +60,13 @@ def locked_one(model: type[models.Model], using: str, pk: Any) -> Any:
 
     Each save asks for one: the SQL is made once, for making it takes longer than asking it.
     """
-    if model._meta.parents:
-        return locked(model, using, pk=pk).get(pk)
+    sql = _select(model, using)
+    if not sql:
+        return next(iter(locked(model, using, pk=pk).values()), None)
     connection = connections[using]
     fields = model._meta.concrete_fields
     with connection.cursor() as cursor:
-        cursor.execute(_select(model), [model._meta.pk.get_db_prep_value(pk, connection)])
+        cursor.execute(sql, [model._meta.pk.get_db_prep_value(pk, connection)])
         found = cursor.fetchone()
     if found is None:
         return None
@@ -72,13 +78,19 @@ def locked_one(model: type[models.Model], using: str, pk: Any) -> Any:
 
 
 @cache
-def _select(model: type[models.Model]) -> str:
-    def quoted(name: Any) -> str:
-        return '"{}"'.format(name.replace('"', '""'))
-
-    columns = ", ".join(quoted(field.column) for field in model._meta.concrete_fields)
-    table, key = quoted(model._meta.db_table), quoted(model._meta.pk.column)
+def _select(model: type[models.Model], using: str) -> str:
+    """Return the SQL, with a placeholder for the key; empty, if it takes Django to make it."""
+    fields = model._meta.concrete_fields
+    if model._meta.parents or any(_is_special(type(field).select_format) for field in fields):
+        return ""
+    quote = connections[using].ops.quote_name
+    columns = ", ".join(quote(str(field.column)) for field in fields)
+    table, key = quote(model._meta.db_table), quote(str(model._meta.pk.column))
     return f"SELECT {columns} FROM {table} WHERE {key} = %s FOR NO KEY UPDATE"  # noqa: S608  # names of columns
+
+
+def _is_special(select_format: Any) -> bool:
+    return select_format is not models.Field.select_format
 
 
 def related(
@@ -88,7 +100,7 @@ def related(
     if issubclass(model, of):
         # A descendant has its ancestors' fields.
         return {f"{of._meta.pk.name}__in": keys}
-    shared = of._base_manager.using(using).filter(pk__in=keys)
+    shared = rows(of, using).filter(pk__in=keys)
     return {"pk__in": shared.values(model._meta.pk.name)}
 
 

@@ -1,6 +1,8 @@
 """A save announces what the database will hold, if and only if it commits."""
 
+import pickle
 import threading
+from contextlib import contextmanager, suppress
 from functools import partial
 
 import pytest
@@ -9,6 +11,7 @@ from django.contrib.auth import get_user_model
 from django.db import connection, connections, transaction
 from django.db.models import F, Value
 from django.db.models.functions import Concat
+from django.db.models.signals import post_save, pre_save
 from django.test.utils import CaptureQueriesContext
 
 from apps.outbox.exceptions import PayloadError
@@ -18,7 +21,8 @@ from apps.realtime.registry import register, unregister
 from apps.tickets.live import TicketType
 from apps.tickets.models import Project, Ticket
 from apps.tickets.serializers import ProjectSerializer, TicketSerializer
-from tests.library.models import Item, Reader, Tag
+from tests.library.live import ItemType
+from tests.library.models import Book, Item, Reader, Tag
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("empty_outbox")]
 
@@ -338,6 +342,123 @@ class TestPayload:
         assert [] == announced()
 
 
+@contextmanager
+def receiving(signal, receiver, model=Ticket):
+    """For as long, the model's signal is received."""
+    signal.connect(receiver, sender=model, weak=False)
+    yield
+    signal.disconnect(receiver, sender=model)
+
+
+class TestReceivers:
+    """What receivers of Django's signals do to an object that is being saved."""
+
+    def test_change_it_before(self, ticket, announced):
+        """
+        A change that only a receiver makes is a change.
+        """
+
+        def close(instance, **_):
+            instance.status = "closed"
+
+        with receiving(pre_save, close):
+            ticket.save()
+        assert update(ticket) == announced()
+        assert "closed" == payloads()[-1]["status"]
+
+    def test_move_it_before(self, ticket, announced):
+        """
+        A move that a receiver makes is a move, whatever the instance was when it was saved.
+        """
+        office = Project.objects.create(name="Office")
+        left = ticket.project_id
+        NotificationOutbox.objects.all().delete()
+
+        def move(instance, **_):
+            instance.project = office
+
+        ticket.title = "Changed"
+        with receiving(pre_save, move):
+            ticket.save()
+        assert (f"project.tickets:{left}", "DELETE_TICKET") in announced()
+        assert (f"project.tickets:{office.pk}", "CREATE_TICKET") in announced()
+
+    def test_change_its_row_afterwards(self, ticket):
+        """
+        What a receiver writes to the row comes after the save, and is announced last.
+        """
+
+        def raise_priority(instance, **_):
+            Ticket.objects.filter(pk=instance.pk).update(priority=3)
+
+        ticket.title = "Changed"
+        with receiving(post_save, raise_priority):
+            ticket.save()
+        assert [2, 2, 3, 3] == [payload["priority"] for payload in payloads()]
+
+    @pytest.mark.parametrize("signal", [pre_save, post_save], ids=["before", "after"])
+    def test_save_it_again(self, ticket, signal):
+        """
+        A save within a save is one of its own; the outer one is announced as well.
+        """
+
+        def save_again(instance, **_):
+            if instance.status == "open":
+                instance.status = "closed"
+                instance.save(update_fields=["status"])
+                instance.title = "Again"
+
+        ticket.title = "Changed"
+        with receiving(signal, save_again):
+            ticket.save()
+        stored = Ticket.objects.get()
+        last = payloads()[-1]
+        assert (stored.title, stored.status) == (last["title"], last["status"])
+        assert 4 == len(payloads())
+
+    def test_fail_to_save_it_again(self, ticket, announced):
+        """
+        A save within a save that is refused leaves the outer one as it was.
+        """
+
+        def save_nonsense(instance, **_):
+            if instance.title == "Changed":
+                instance.title = "a\x00"
+                with suppress(PayloadError):
+                    instance.save()
+                instance.title = "Changed again"
+
+        ticket.title = "Changed"
+        with receiving(pre_save, save_nonsense):
+            ticket.save()
+        assert update(ticket) == announced()
+        assert "_outbox_save" not in vars(ticket)
+
+    def test_see_no_trace_of_the_capture_afterwards(self, ticket):
+        """
+        An instance that was saved can be pickled and copied as before.
+        """
+        ticket.title = "Changed"
+        ticket.save()
+        assert "Changed" == pickle.loads(pickle.dumps(ticket)).title
+
+
+class TestInheritance:
+    def test_the_key_may_be_the_parents(self):
+        """
+        A child that lost its key in a deletion that was rolled back is the one that it was.
+        """
+        book = Book.objects.create(title="a")
+        with pytest.raises(ZeroDivisionError), transaction.atomic():
+            book.delete(keep_parents=True)
+            raise ZeroDivisionError
+        NotificationOutbox.objects.all().delete()
+        book.title = "b"
+        book.save(update_fields=["title"])
+        events = NotificationOutbox.objects.order_by("event").values_list("event", flat=True)
+        assert ["UPDATE_BOOK", "UPDATE_ITEM"] == list(events)
+
+
 class TestMove:
     def test_leaves_one_collection_and_enters_another(self, ticket, announced):
         """
@@ -493,6 +614,24 @@ class TestSeveralDatabases:
             *["UPDATE_ITEM"] * 2,
             "DELETE_ITEM",
         ] == list(events.values_list("event", flat=True))
+
+    @pytest.mark.django_db(transaction=True, databases=["default", "archive"])
+    def test_a_save_is_one_transaction_there(self):
+        """
+        Without a transaction of the caller's, the save and its rows are one in that database.
+        """
+        broken = type("Broken", (ItemType,), {"payload": lambda self, instance: 1 / 0})
+        unregister("item")
+        register(broken)
+        try:
+            with pytest.raises(ZeroDivisionError):
+                Item(title="a").save(using="archive")
+            with pytest.raises(ZeroDivisionError):
+                Item.objects.using("archive").bulk_create([Item(title="a")])
+        finally:
+            unregister("item")
+            register(ItemType)
+        assert not Item.objects.using("archive").exists()
 
 
 class TestRefusal:
