@@ -7,6 +7,7 @@ from django.db import DEFAULT_DB_ALIAS
 from apps.outbox.models import SHARDS, NotificationOutbox
 from apps.outbox.numbering import number
 from apps.outbox.payload import plain
+from apps.outbox.stored import rows
 from apps.realtime.registry import ObjectType, kinds
 
 #: Stream → (object type, primary key) → payload.
@@ -42,7 +43,7 @@ def stored(*types: ObjectType) -> Store:
     """Return the same store, read off the tables of the live models."""
     store: Store = {}
     for kind in types:
-        for row in kind.model._base_manager.all():
+        for row in rows(kind.model, DEFAULT_DB_ALIAS):
             payload = plain(kind.payload(row), kind.name)
             for stream in kind.streams(row):
                 store.setdefault(stream, {})[kind.name, str(row.pk)] = payload

@@ -67,8 +67,15 @@ class Treasure(Item):
         proxy = True
 
 
+class FairCards(models.Manager):
+    """Leaves out what is worn."""
+
+    def get_queryset(self):
+        return super().get_queryset().filter(scratches__lt=100)
+
+
 class Card(models.Model):
-    """With a UUID as key, a unique number, and a tracker."""
+    """With a UUID as key, a unique number, a tracker, and a manager that hides rows even from Django."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4)
     number = models.IntegerField(unique=True)
@@ -77,6 +84,11 @@ class Card(models.Model):
     holder = models.ForeignKey(Reader, models.CASCADE, null=True)
 
     tracker = FieldTracker(fields=["number", "colour"])
+    objects = models.Manager()
+    fair = FairCards()
+
+    class Meta:
+        base_manager_name = "fair"
 
 
 class GoldCard(Card):

@@ -128,6 +128,28 @@ class TestUpdate:
         found = statements(lambda: Card.objects.update(colour="blue"))
         assert ["BEGIN", "SELECT", "UPDATE", "SELECT", "COPY", "COMMIT"] == found
 
+    def test_of_what_managers_hide(self):
+        """
+        A row that the base manager leaves out is announced like any other.
+        """
+        card = Card.objects.create(number=1, scratches=100)
+        Card.objects.update(colour="blue")
+        Card.objects.bulk_create(
+            [Card(number=1, colour="green", scratches=100)],
+            update_conflicts=True,
+            unique_fields=["number"],
+            update_fields=["colour"],
+        )
+        Card.objects.all().delete()
+        rows = NotificationOutbox.objects.filter(object_id=str(card.pk)).order_by("id")
+        shown = [(row.event[:6], row.payload.get("colour")) for row in rows]
+        assert [
+            ("CREATE", "red"),
+            ("UPDATE", "blue"),
+            ("UPDATE", "green"),
+            ("DELETE", None),
+        ] == shown
+
     def test_waits_for_who_is_before_it(self, items):
         """
         A row that stops matching while the update waits for it is neither updated nor announced.

@@ -95,6 +95,31 @@ def statements(change):
     return [query["sql"].split()[0] for query in captured]
 
 
+def test_waits_for_who_refers_to_the_object(ticket):
+    """
+    A deletion waits at its beginning, holding nothing: who made it wait may go on and save the object.
+    """
+
+    def delete():
+        Ticket.objects.get().delete()
+        connections.close_all()
+
+    thread = threading.Thread(target=delete)
+    with transaction.atomic(), connection.cursor() as cursor:
+        # As the database does for a foreign key to the ticket.
+        cursor.execute("SELECT 1 FROM tickets_ticket FOR KEY SHARE")
+        thread.start()
+        waiting = 0
+        while not waiting:
+            cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
+            (waiting,) = cursor.fetchone()
+        ticket.title = "Changed"
+        ticket.save()
+    thread.join()
+    events = NotificationOutbox.objects.order_by("id").values_list("event", flat=True)
+    assert ["UPDATE_TICKET"] * 2 + ["DELETE_TICKET"] * 2 == list(events)
+
+
 class TestCost:
     def test_of_one_object(self, ticket):
         """
