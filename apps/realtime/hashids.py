@@ -16,7 +16,8 @@ UUID_BITS = 43
 
 def encode(object_type: str, pk: int | uuid.UUID) -> str:
     """Return the public id of the object of this type with this primary key."""
-    return _codec(object_type).encode(_numbers(pk))
+    conf = realtime_settings()
+    return _encode(object_type, conf.HASHID_SALT, conf.HASHID_LENGTH, pk)
 
 
 def decode(object_type: str, hashid: str) -> int | uuid.UUID | None:
@@ -44,6 +45,12 @@ def _pk(numbers: Sequence[int]) -> int | uuid.UUID:
     if _numbers(pk) != list(numbers):
         raise ValueError(numbers)
     return pk
+
+
+# Sqids takes longer than all the rest of a notification, and the same objects come again and again.
+@lru_cache(maxsize=10_000)
+def _encode(object_type: str, salt: str, length: int, pk: int | uuid.UUID) -> str:
+    return _make(object_type, salt, length).encode(_numbers(pk))
 
 
 def _codec(object_type: str) -> Sqids:

@@ -128,6 +128,16 @@ class TestUpdate:
         found = statements(lambda: Card.objects.update(colour="blue"))
         assert ["BEGIN", "SELECT", "UPDATE", "SELECT", "COPY", "COMMIT"] == found
 
+    def test_locks_in_the_order_of_the_keys(self, items):
+        """
+        Whatever order is asked for: two updates of the same rows wait for each other, not in a circle.
+        """
+        with CaptureQueriesContext(connection) as captured:
+            Item.objects.order_by("-count").update(count=9)
+        locks = [query["sql"] for query in captured if "FOR NO KEY UPDATE" in query["sql"]]
+        assert locks
+        assert all('ORDER BY "library_item"."id" ASC' in sql for sql in locks)
+
     def test_of_what_managers_hide(self):
         """
         A row that the base manager leaves out is announced like any other.
