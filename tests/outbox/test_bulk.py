@@ -180,6 +180,25 @@ class TestUpdate:
         assert [0] == done
         assert "late" not in [payload.get("title") for payload in payloads()]
 
+    def test_leaves_out_who_comes_too_late(self, items):
+        """
+        A row that begins to match after the others were locked is not updated unseen.
+        """
+
+        def update():
+            Item.objects.filter(count=1).update(title="late")
+            connections.close_all()
+
+        thread = threading.Thread(target=update)
+        with transaction.atomic():
+            Item.objects.filter(count=1).update(title="first")
+            thread.start()
+            _wait_for_a_waiting_lock()
+            Item.objects.filter(count=2).update(count=1)
+        thread.join()
+        shown = {payload["title"] for payload in payloads(stream=f"item:{items[2].pk}")}
+        assert {Item.objects.get(pk=items[2].pk).title} == shown
+
 
 class TestBulkCreate:
     def test_shows_what_is_stored(self):

@@ -9,7 +9,7 @@ from django.test.utils import CaptureQueriesContext
 from apps.outbox.models import NotificationOutbox, Stream
 from apps.realtime import hashids
 from apps.tickets.models import Project, Ticket
-from tests.library.models import Book, Item, Note, Reader, Tag, Treasure
+from tests.library.models import Book, Item, Note, Reader, Shelf, Tag, Treasure
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("empty_outbox")]
 
@@ -118,6 +118,31 @@ def test_waits_for_who_refers_to_the_object(ticket):
     thread.join()
     events = NotificationOutbox.objects.order_by("id").values_list("event", flat=True)
     assert ["UPDATE_TICKET"] * 2 + ["DELETE_TICKET"] * 2 == list(events)
+
+
+def test_takes_what_hangs_on_an_object_first(ticket):
+    """
+    A deletion that cascades waits for an item before it holds the shelf: the item's save goes on.
+    """
+    shelf = Shelf.objects.create(name="a")
+    item = Item.objects.create(title="a", shelf=shelf)
+
+    def delete():
+        Shelf.objects.get().delete()
+        connections.close_all()
+
+    thread = threading.Thread(target=delete)
+    with transaction.atomic(), connection.cursor() as cursor:
+        Item.objects.select_for_update().get()
+        thread.start()
+        waiting = 0
+        while not waiting:
+            cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
+            (waiting,) = cursor.fetchone()
+        item.title = "b"
+        item.save()
+    thread.join()
+    assert not Shelf.objects.exists()
 
 
 class TestCost:

@@ -1,6 +1,7 @@
 """Payloads are plain JSON, or refused with the field's name."""
 
 import datetime as dt
+import json
 import uuid
 from decimal import Decimal
 
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from apps.outbox.exceptions import PayloadError
-from apps.outbox.payload import plain, storable
+from apps.outbox.payload import encode, plain, storable
 
 JSON = st.recursive(
     st.none()
@@ -101,3 +102,47 @@ class TestStorable:
         with pytest.raises(PayloadError) as caught:
             storable(value, "ticket.extra")
         assert field == caught.value.field
+
+
+class TestEncode:
+    @given(JSON)
+    def test_says_what_plain_makes_of_a_value(self, value):
+        """
+        The short way and the long way lead to the same text.
+        """
+        assert plain(value, "ticket") == json.loads(encode(value, "ticket"))
+
+    @pytest.mark.parametrize(
+        ("expected", "value"),
+        [
+            ({"1": [2], "null": None, "true": 1}, {1: (2,), None: None, True: 1}),
+            ({"at": "2026-11-22"}, {"at": dt.date(2026, 11, 22)}),
+            ({"a": "\\u0000 🎉"}, {"a": "\\u0000 🎉"}),
+            ({"a": 2**63 - 1}, {"a": 2**63 - 1}),
+        ],
+        ids=["keys", "date", "escapes", "long"],
+    )
+    def test_of_sound_values(self, expected, value):
+        """
+        What looks like a danger and is none, passes.
+        """
+        assert expected == json.loads(encode(value, "ticket"))
+
+    @pytest.mark.parametrize(
+        ("value", "problem"),
+        [
+            ("a\x00", "got a str"),
+            ("\ud800", "lone surrogate"),
+            (2**63, "longer int"),
+            (float("nan"), "float nan"),
+            (object(), "got object"),
+            (b"bytes", "got bytes"),
+        ],
+        ids=["NUL", "surrogate", "integer", "NaN", "object", "bytes"],
+    )
+    def test_names_what_it_refuses(self, value, problem):
+        """
+        The field's path and the value's type are in the message, also of a key.
+        """
+        with pytest.raises(PayloadError, match=rf"ticket\.a\[1\]: .*{problem}"):
+            encode({"a": [1, value]}, "ticket")
