@@ -1,6 +1,7 @@
 """Which models are live, and how their changes become notifications."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any
@@ -8,7 +9,9 @@ from typing import Any
 from django.db import models
 from model_utils import FieldTracker
 
+from .exceptions import PayloadError
 from .payload import storable
+from .stored import same
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -68,7 +71,15 @@ class Announcer:
 
     def differ(self, before: models.Model, after: models.Model) -> bool:
         """Whether two states of a row are a change to announce."""
-        return any(vars(before)[name] != vars(after)[name] for name in self.watched)
+        return any(
+            not same(field, vars(before)[name], vars(after)[name])
+            for name, field in self.watched.items()
+        )
+
+    @cached_property
+    def is_computed(self) -> bool:
+        """Whether the database computes a field that is watched: any write may change it."""
+        return any(field.generated for field in self.watched.values())
 
     def _field(self, name: str) -> Any:
         return self.model._meta.get_field(name)
@@ -115,17 +126,32 @@ def affected(model: type[models.Model]) -> tuple[Announcer, ...]:
 
 def tables() -> set[str]:
     """Return the names of the tables that live objects and their relations are in."""
-    live = {model for a in _announcers for model in (a.model, *a.model._meta.all_parents)}
-    return {model._meta.db_table for model in live}
+    return tables_of(announcer.model for announcer in _announcers)
 
 
-def refuse_unstorable(announcers: Sequence[Announcer], values: Mapping[str, Any]) -> None:
-    """Raise PayloadError if a value that is to be written, by attribute, can't be stored, or sent."""
-    watched = {attribute for announcer in announcers for attribute in announcer.watched}
+def tables_of(models_: Iterable[Any]) -> set[str]:
+    """Return the names, without a schema, of the tables that rows of models are in."""
+    found = {table for model in models_ for table in (model, *model._meta.all_parents)}
+    return {model._meta.db_table.strip('"').rpartition('"."')[2] for model in found}
+
+
+def refuse_unstorable(model: type[models.Model], values: Mapping[str, Any]) -> None:
+    """Raise PayloadError if a value that a model is to hold, by attribute, can't be stored, or sent."""
+    watched = {name: field for a in affected(model) for name, field in a.watched.items()}
     for attribute, value in values.items():
         # PostgreSQL takes a NaN, and JSON doesn't; in what isn't announced it is nobody's business.
         if isinstance(value, str) or attribute in watched:
-            storable(value, f"{announcers[0].object_type}.{attribute}")
+            path, field = f"{model._meta.model_name}.{attribute}", watched.get(attribute)
+            storable(value, path)
+            if isinstance(field, models.JSONField) and not hasattr(value, "resolve_expression"):
+                _refuse_no_json(value, path, field.encoder)
+
+
+def _refuse_no_json(value: Any, path: str, encoder: Any) -> None:
+    try:
+        json.dumps(value, cls=encoder)
+    except (TypeError, ValueError) as error:
+        raise PayloadError(path, f"expected JSON. {error}.") from None
 
 
 def _relations(announcer: Announcer) -> Iterator[Announcer]:

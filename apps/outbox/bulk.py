@@ -27,16 +27,18 @@ def update(original: Callable[..., int], queryset: Any, values: dict[str, Any]) 
     """
     own = queryset.model._meta.concrete_model
     attributes = _attributes(own, values)
-    touched = [a for a in affected(own) if a.watched.keys() & attributes.keys()]
+    touched = [a for a in affected(own) if a.is_computed or a.watched.keys() & attributes.keys()]
     if not touched or queryset.query.is_sliced or queryset.query.combinator:
         return original(queryset, **values)
     if own._meta.pk.attname in attributes:
         raise CaptureError(f"The primary key of {own.__name__} can't be updated: it is live.")
-    refuse_unstorable(touched, attributes)
+    refuse_unstorable(own, attributes)
     queryset._for_write = True
     using = queryset.db
     with transaction.atomic(using=using, savepoint=False):
-        matching = locked(own, using, pk__in=queryset.order_by().values("pk"))
+        inner = queryset.order_by().values("pk")
+        inner.query.select_for_update = False
+        matching = locked(own, using, pk__in=inner)
         before = shared([a.model for a in touched], own, matching, using)
         count = original(queryset.filter(pk__in=list(matching)), **values)
         updated = locked(own, using, pk__in=list(matching))
@@ -70,14 +72,13 @@ def bulk_create(
         )
     objs = list(objs)
     for instance in objs:
-        refuse_unstorable(announcers, written(instance))
+        refuse_unstorable(own, written(instance))
     queryset._for_write = True
     using = queryset.db
     insert = functools.partial(original, queryset, objs, **options)
     with transaction.atomic(using=using, savepoint=False):
         if options["update_conflicts"] or options["ignore_conflicts"]:
-            matching = _matching(own, objs, unique)
-            created, before, after = _upsert(insert, own, matching, using)
+            created, before, after = _upsert(insert, own, objs, _matching(own, objs, unique), using)
         else:
             created = insert()
             before, after = {}, _inserted(own, created, using)
@@ -87,30 +88,47 @@ def bulk_create(
 
 
 def _upsert(
-    insert: Callable[[], Any], model: type[models.Model], matching: Q, using: str
+    insert: Callable[[], Any], model: type[models.Model], objs: list[Any], matching: Q, using: str
 ) -> tuple[Any, Rows, Rows]:
-    """Insert or update; return what ``insert`` returns, and the rows before and after."""
+    """
+    Insert or update; return what ``insert`` returns, and the rows before and after.
+
+    A row that was updated and that the look before didn't see is somebody else's, inserted after the
+    look, or one of ours, given twice. What a second look finds is somebody else's.
+    """
     was_there = RawSQL("NOT (xmax = 0)", (), output_field=BooleanField())
-    found = rows(model, using).filter(matching).annotate(_was_there=was_there).order_by("pk")
+    everything = rows(model, using).annotate(_was_there=was_there).order_by("pk")
+    fresh = [(instance, instance.pk, instance._state.adding) for instance in objs]
+    before = locked(model, using, matching | _by_key(objs))
     while True:
-        before = locked(model, using, matching)
         savepoint = transaction.savepoint(using)
         created = insert()
-        after = {row.pk: row for row in found.all()}
-        if not any(row._was_there and row.pk not in before for row in after.values()):
-            transaction.savepoint_commit(savepoint, using)
-            return created, before, after
-        # Somebody else inserted a row after the look, and this updated it: begin anew.
+        after = {row.pk: row for row in everything.filter(matching | _by_key(objs))}
+        if all(row.pk in before or not row._was_there for row in after.values()):
+            break
         transaction.savepoint_rollback(savepoint, using)
+        for instance, pk, adding in fresh:
+            instance.pk, instance._state.adding = pk, adding
+        again = locked(model, using, matching | _by_key(objs))
+        if again.keys() <= before.keys():
+            savepoint, created = transaction.savepoint(using), insert()
+            after = {row.pk: row for row in everything.filter(matching | _by_key(objs))}
+            break
+        before = again
+    transaction.savepoint_commit(savepoint, using)
+    return created, before, after
+
+
+def _by_key(objs: Iterable[Any]) -> Q:
+    return Q(pk__in=[instance.pk for instance in objs if instance.pk is not None])
 
 
 def _matching(model: type[models.Model], objs: Sequence[Any], names: Iterable[str]) -> Q:
-    """Return the condition of the rows that conflict with, or come from, objects to insert."""
+    """Return the condition of the rows that objects to insert conflict with. NULL conflicts with nothing."""
     fields: Any = [model._meta.get_field(model._meta.pk.name if n == "pk" else n) for n in names]
-    same: list[Any] = [
-        Q(**{field.name: getattr(instance, field.attname) for field in fields}) for instance in objs
-    ]
-    return Q.create(same, connector=Q.OR)
+    values = ({f.name: getattr(instance, f.attname) for f in fields} for instance in objs)
+    same: list[Any] = [Q(**found) for found in values if None not in found.values()]
+    return Q.create(same, connector=Q.OR) if same else Q(pk__in=[])
 
 
 def _pair(model: type[models.Model]) -> Sequence[str]:
@@ -120,9 +138,10 @@ def _pair(model: type[models.Model]) -> Sequence[str]:
 
 def _inserted(model: type[models.Model], created: Iterable[Any], using: str) -> Rows:
     """Return the rows of objects that were inserted: from memory, where that is the same."""
-    stored: Rows = {instance.pk: as_stored(model, instance, using) for instance in created}
-    unknown = [pk for pk, row in stored.items() if row is None]
-    return stored | (locked(model, using, pk__in=unknown) if unknown else {})
+    made = [(instance.pk, as_stored(model, instance, using)) for instance in created]
+    unknown = [pk for pk, row in made if row is None]
+    known = {row.pk: row for _, row in made if row is not None}
+    return known | (locked(model, using, pk__in=unknown) if unknown else {})
 
 
 def _attributes(model: type[models.Model], values: Mapping[str, Any]) -> dict[str, Any]:

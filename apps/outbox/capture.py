@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,6 +44,11 @@ class Change:
     before: Any
     after: Any
 
+    @property
+    def key(self) -> tuple[Announcer, Any]:
+        """What is the same for all changes of one object."""
+        return self.announcer, (self.before if self.after is None else self.after).pk
+
 
 def capture(notifications: Sequence[Notification], *, using: str) -> None:
     """Write notifications into the outbox of ``using``: in the open transaction, or in one of its own."""
@@ -64,9 +70,25 @@ def capture_changes(changes: Iterable[Change], *, using: str) -> None:
     Raises PayloadError, before any row is written, if a payload can't be stored.
     """
     changes = list(changes)
+    captured: set[tuple[Announcer, Any]] = set()
     while changes:
+        captured |= {change.key for change in changes}
+        for change in changes:
+            _follow_doomed(change)
         capture([n for change in changes for n in _notifications(change)], using=using)
-        changes = _stale(changes, using)
+        # Objects that show each other would go on for ever.
+        changes = [change for change in _stale(changes, using) if change.key not in captured]
+
+
+#: Rows that the deletions going on are about to delete, as they are now; None, once they are gone.
+doomed: ContextVar[dict[tuple[Announcer, Any], Any] | None] = ContextVar("doomed", default=None)
+
+
+def _follow_doomed(change: Change) -> None:
+    """Note what a receiver, or a foreign key set to null, makes of a row that is about to be deleted."""
+    known = doomed.get()
+    if known is not None and change.key in known:
+        known[change.key] = change.after
 
 
 def _notifications(change: Change) -> Iterator[Notification]:
@@ -127,16 +149,28 @@ def _showing(
     for announcer, row in shown:
         for link in announcer.shown_in:
             key = getattr(row, link.attname)
-            keys.setdefault(link, set()).update(() if key is None else (key,))
-    for link, values in keys.items():
-        owner = link.related_model
-        lookup = {f"{link.target_field.name}__in": values}
-        pks = rows(owner, using).filter(**lookup).values("pk")
-        for announcer in affected(owner) if values else ():
+            keys.setdefault((link, announcer.owner), set()).update(() if key is None else (key,))
+    # In one order, whichever type names them in which: nobody waits in a circle.
+    for (link, relations_owner), values in sorted(keys.items(), key=_by_label):
+        model = link.related_model
+        pks = rows(model, using).filter(**{f"{link.target_field.name}__in": values}).values("pk")
+        announcers = (relations_owner,) if relations_owner else affected(model)
+        for announcer in announcers if values else ():
+            lookup = related(announcer.model, model, pks, using)
+            found = locked(announcer.model, using, **lookup)
             yield (
                 announcer,
-                locked(announcer.model, using, **related(announcer.model, owner, pks, using)),
+                {
+                    pk: row
+                    for pk, row in found.items()
+                    if (announcer, pk) not in (doomed.get() or ())
+                },
             )
+
+
+def _by_label(item: tuple[tuple[Any, Any], Any]) -> str:
+    (link, _), _ = item
+    return str(link.related_model._meta.label)
 
 
 def _insert(notifications: Sequence[Notification], using: str) -> None:

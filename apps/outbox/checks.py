@@ -40,16 +40,19 @@ def settings_are_sound(**_: Any) -> list[CheckMessage]:
 
 @register(Tags.models)
 def trackers_work(**_: Any) -> list[CheckMessage]:
-    """A live model's `FieldTracker` is declared where it works: on the model itself."""
+    """A live model has one `FieldTracker` at most, declared where it works: on the model itself."""
     found: list[CheckMessage] = []
-    for announcer in announcers():
-        model = announcer.model
-        for name in dir(model):
-            value = getattr_static(model, name)
-            if isinstance(value, FieldTracker) and not is_ready(value):
-                text = f"{model.__name__}.{name} doesn't track {model.__name__}."
-                hint = "Declare the FieldTracker on the model itself, not on an abstract one."
-                found.append(Error(text, obj=model, hint=hint, id="outbox.E004"))
+    for model in {announcer.model: None for announcer in announcers()}:
+        attributes = {name: getattr_static(model, name) for name in dir(model)}
+        trackers = {n: value for n, value in attributes.items() if isinstance(value, FieldTracker)}
+        for name in (name for name, tracker in trackers.items() if not is_ready(tracker)):
+            text = f"{model.__name__}.{name} doesn't track {model.__name__}."
+            hint = "Declare the FieldTracker on the model itself, not on an abstract one."
+            found.append(Error(text, obj=model, hint=hint, id="outbox.E004"))
+        if len(own := sorted(trackers.keys() & vars(model).keys())) > 1:
+            text = f"{model.__name__} has several trackers: {', '.join(own)}."
+            hint = "Which fields count as a change? Declare one FieldTracker with all of them."
+            found.append(Error(text, obj=model, hint=hint, id="outbox.E008"))
     return found
 
 

@@ -1,13 +1,13 @@
 """Deletions: what Django's collector is about to delete, cascades included, read before it is gone."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any
 
 from django.db import models, transaction
 
 from .announcers import Announcer, affected
-from .capture import Change, capture_changes, differences
+from .capture import Change, capture_changes, differences, doomed
 from .stored import Rows, locked, shared
 
 
@@ -20,24 +20,38 @@ def delete(original: Callable[[Any], Any], collector: Any) -> Any:
     """
     using = collector.using
     with transaction.atomic(using=using, savepoint=False):
-        doomed = [
-            (model, locked(model, using, for_deletion=True, pk__in=keys))
-            for model, keys in _doomed(collector)
-        ]
-        updated = [(own, _around(own, rows, using)) for own, rows in _updated(collector, using)]
-        result = original(collector)
-        changes = [
-            Change(announcer=announcer, before=row, after=None)
-            for model, rows in doomed
-            for announcer in deleted(model)
-            for row in rows.values()
-        ]
+        # A receiver may delete, within a deletion, what that is about to delete.
+        known = doomed.get() or {}
+        known.update(_doomed(collector, using))
+        token = doomed.set(known)
+        try:
+            updated = [(own, _around(own, rows, using)) for own, rows in _updated(collector, using)]
+            result = original(collector)
+        finally:
+            doomed.reset(token)
         for own, before in updated:
             after = _around(own, locked(own, using, pk__in=list(before[own])), using)
-            for announcer in affected(own):
-                changes += differences(announcer, before[announcer.model], after[announcer.model])
-        capture_changes(changes, using=using)
+            changes = (differences(a, before[a.model], after[a.model]) for a in affected(own))
+            capture_changes(chain.from_iterable(changes), using=using)
     return result
+
+
+def delete_batch(original: Callable[..., int], query: Any, keys: Sequence[Any], using: str) -> int:
+    """
+    Delete rows by Django's ``original``, and capture that those are gone which `delete` has read.
+
+    Receivers of ``pre_delete`` have done what they do to the rows, those of ``post_delete`` come next.
+    """
+    count = original(query, keys, using)
+    known = doomed.get() or {}
+    gone = {(a, key): known.get((a, key)) for a in deleted(query.model) for key in keys}
+    # A row may be there as a proxy's, and again as its own model's: it is gone once.
+    known.update(dict.fromkeys(gone.keys() & known.keys()))
+    changes = ((announcer, row) for (announcer, _), row in gone.items() if row is not None)
+    capture_changes(
+        (Change(announcer=a, before=row, after=None) for a, row in changes), using=using
+    )
+    return count
 
 
 def deleted(model: type[models.Model]) -> list[Announcer]:
@@ -45,19 +59,18 @@ def deleted(model: type[models.Model]) -> list[Announcer]:
     return [a for a in affected(model) if a.model is model._meta.concrete_model]
 
 
-def _doomed(collector: Any) -> Iterable[tuple[Any, set[Any]]]:
+def _doomed(collector: Any, using: str) -> Iterable[tuple[tuple[Announcer, Any], Any]]:
     """
-    Return the live models that a collector deletes rows of, each with their primary keys.
+    Yield the live rows that a collector deletes, locked, each by its announcer and primary key.
 
     What hangs on an object comes before the object, as everywhere: nobody waits in a circle.
     """
-    doomed: dict[Any, set[Any]] = {}
     for model, instances in reversed(collector.data.items()):
-        if deleted(model):
-            # A row may be there as a proxy's, and again as its own model's.
-            keys = doomed.setdefault(model._meta.concrete_model, set())
-            keys.update(instance.pk for instance in instances)
-    return doomed.items()
+        if announcers := deleted(model):
+            keys = [instance.pk for instance in instances]
+            own: Any = model._meta.concrete_model
+            for key, row in locked(own, using, for_deletion=True, pk__in=keys).items():
+                yield from (((announcer, key), row) for announcer in announcers)
 
 
 def _updated(collector: Any, using: str) -> Iterator[tuple[Any, Rows]]:

@@ -13,6 +13,7 @@ from typing import Any
 from asgiref.sync import sync_to_async
 from django.db.models import Model, QuerySet
 from django.db.models.deletion import Collector
+from django.db.models.sql import DeleteQuery
 from model_utils import FieldTracker
 
 from .announcers import affected
@@ -33,6 +34,7 @@ def install() -> None:
         (QuerySet, "abulk_create", _creating_async),
         (Collector, "can_fast_delete", _collecting),
         (Collector, "delete", _deleting),
+        (DeleteQuery, "delete_batch", _deleting_batch),
         (FieldTracker, "contribute_to_class", _tracking),
     ]
     for owner, name, wrap in methods:
@@ -153,6 +155,17 @@ def _deleting(original: Any) -> Any:
         return delete(original, self)
 
     return delete
+
+
+def _deleting_batch(original: Any) -> Any:
+    def delete_batch(self: Any, pk_list: Any, using: str) -> Any:
+        if not affected(self.get_meta().model):
+            return original(self, pk_list, using)
+        from .deletions import delete_batch
+
+        return delete_batch(original, self, pk_list, using)
+
+    return delete_batch
 
 
 def _tracking(original: Any) -> Any:

@@ -62,12 +62,18 @@ def storable(value: Any, field: str) -> None:
     """
     if isinstance(value, dict):
         for key, item in value.items():
-            storable(item, f"{field}.{key}")
+            _storable_inside(item, f"{field}.{key}")
     elif isinstance(value, (list, tuple)):
         for index, item in enumerate(value):
-            storable(item, f"{field}[{index}]")
+            _storable_inside(item, f"{field}[{index}]")
     elif isinstance(value, (str, int, float)):
         plain(value, field)
+
+
+def _storable_inside(value: Any, field: str) -> None:
+    # JSON in PostgreSQL may have longer integers. Whether they can be sent, a payload says that has them.
+    if not isinstance(value, int):
+        storable(value, field)
 
 
 def _text(value: str, field: str) -> str:

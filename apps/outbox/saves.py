@@ -1,6 +1,7 @@
 """Saves: looked at before, to know what will change, and after, to announce what is then stored."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextvars import ContextVar
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -8,10 +9,10 @@ from django.db import models, router, transaction
 
 from .announcers import Announcer, affected, refuse_unstorable
 from .capture import Change, capture_changes
-from .stored import as_stored, locked, locked_one, related, written
+from .stored import as_stored, locked, locked_one, related, same, written
 
-#: Attribute of an instance, while it is being saved.
-SAVE = "_outbox_save"
+#: The saves that are going on in this thread or task, the innermost last.
+_SAVES: "ContextVar[tuple[_Save, ...]]" = ContextVar("_SAVES", default=())
 
 
 def save(
@@ -29,21 +30,22 @@ def save(
     """
     using = using or router.db_for_write(type(instance), instance=instance)
     # Before the transaction is entered: what is refused leaves the caller's usable.
-    refuse_unstorable(affected(type(instance)), written(instance, update_fields))
-    outer = vars(instance).get(SAVE)
+    refuse_unstorable(type(instance), written(instance, update_fields))
+    token = _SAVES.set((*_SAVES.get(), _Save(instance, using, update_fields)))
     try:
         with transaction.atomic(using=using, savepoint=False):
-            vars(instance)[SAVE] = _Save(instance, using, update_fields)
             original(instance, False, force_insert, force_update, using, update_fields)
     finally:
-        # A receiver of a signal may save what is being saved: the outer save goes on.
-        vars(instance)[SAVE] = outer
-        if outer is None:
-            del vars(instance)[SAVE]
+        _SAVES.reset(token)
 
 
 def save_table(
-    original: Callable[..., bool], instance: models.Model, table: Any, force_insert: Any, *args: Any
+    original: Callable[..., bool],
+    instance: models.Model,
+    table: Any,
+    force_insert: Any,
+    force_update: bool,
+    *args: Any,
 ) -> bool:
     """
     Write the instance's row of ``table``, a model, by Django's ``original``; return whether it was there.
@@ -51,22 +53,27 @@ def save_table(
     The tables of the instance's ancestors come first. Receivers of ``pre_save`` have done what they
     do to the instance; those of ``post_save`` may change the row again, and that is announced next.
     """
-    seen = vars(instance).get(SAVE)
+    seen, own = _save_of(instance), _concrete(instance)
     if seen is None:
-        return original(instance, False, table, force_insert, *args)
-    seen.look(is_new=bool(force_insert) and table is _concrete(instance))
-    updated = original(instance, False, table, force_insert, *args)
-    if table is _concrete(instance):
+        return original(instance, False, table, force_insert, force_update, *args)
+    forced = bool(force_insert) and table is own
+    seen.look(is_new=forced or (not force_update and _is_inserted(instance)))
+    was_there = original(instance, False, table, force_insert, force_update, *args)
+    if table is own:
         capture_changes(seen.changes(), using=seen.using)
-    return updated
+    return was_there
 
 
 def update_row(
     original: Callable[..., bool], instance: models.Model, rows: Any, *args: Any
 ) -> bool:
     """Update a row of an instance by Django's ``original``; return whether there was one."""
-    seen = vars(instance).get(SAVE)
+    seen = _save_of(instance)
     return original(instance, rows, *args) if seen is None else seen.update(original, rows, *args)
+
+
+def _save_of(instance: models.Model) -> "_Save | None":
+    return next((save for save in reversed(_SAVES.get()) if save.instance is instance), None)
 
 
 class _Save:
@@ -80,9 +87,10 @@ class _Save:
         self.update_fields = update_fields
         self.has_looked = False
         self.written: dict[str, Any] = {}
-        #: What each announcer's row was; absent, if nothing happens to it; this, if only its update tells.
+        #: What each announcer's row was before; those whose changes the instance knows are not here.
         self.before: dict[Announcer, Any] = {}
-        #: What the instance takes its row to hold, of what decides where it is announced.
+        #: Announcers whose row changes, and stays in its streams, if it holds what is expected.
+        self.known: list[Announcer] = []
         self.expected: dict[str, Any] = {}
         self._rows: dict[type[models.Model], Any] = {}
 
@@ -91,16 +99,13 @@ class _Save:
         if self.has_looked:
             return
         self.has_looked = True
-        is_new = is_new or _is_inserted(self.instance)
         self.written = written(self.instance, self.update_fields)
         for announcer in affected(type(self.instance)):
             if self._is_known(announcer):
-                self.before[announcer] = self
-                continue
-            is_absent = is_new and issubclass(announcer.model, _concrete(self.instance))
-            row = None if is_absent else self._row(announcer.model)
-            if row is None or self._changes(announcer, row):
-                self.before[announcer] = row
+                self.known.append(announcer)
+            else:
+                is_absent = is_new and issubclass(announcer.model, _concrete(self.instance))
+                self.before[announcer] = None if is_absent else self._row(announcer.model)
 
     def update(self, original: Callable[..., bool], rows: Any, *args: Any) -> bool:
         """
@@ -108,26 +113,32 @@ class _Save:
 
         So a save that changes no stream needs no read, and a stale instance misleads nobody.
         """
-        for announcer, before in self.before.items():
-            if before is self:
-                if original(self.instance, rows.filter(**self.expected), *args):
-                    return True
-                self.before[announcer] = self._row(announcer.model)
+        if self.known:
+            as_expected = all(vars(self.instance)[name] == v for name, v in self.expected.items())
+            if as_expected and original(self.instance, rows.filter(**self.expected), *args):
+                return True
+            self.before |= {announcer: self._row(announcer.model) for announcer in self.known}
+            self.known = []
         return original(self.instance, rows, *args)
 
-    def changes(self) -> Iterable[Change]:
-        """Return what has changed, as it is stored now."""
+    def changes(self) -> Iterator[Change]:
+        """Yield what has changed, as it is stored now."""
         self._rows.clear()
+        for announcer in self.known:
+            row = self._stored(announcer.model)
+            yield Change(announcer=announcer, before=row, after=row)
         for announcer, before in self.before.items():
-            after = self._stored(announcer.model)
-            if after is not None:  # else an ancestor was saved, whose object is none of this type
-                before = after if before is self else before  # noqa: PLW2901  # it was where it is
-                yield Change(announcer=announcer, before=before, after=after)
+            if before is None or self._may_have_changed(announcer, before):
+                after = self._stored(announcer.model)
+                # Without a row an ancestor was saved, whose object is none of this type.
+                is_change = before is None or announcer.differ(before, after)
+                if after is not None and is_change:
+                    yield Change(announcer=announcer, before=before, after=after)
 
     def _is_known(self, announcer: Announcer) -> bool:
         """Whether the instance alone proves that its row changes, if it is where the instance thinks."""
         instance: Any = self.instance
-        if announcer.tracker is None or instance._state.adding:
+        if announcer.tracker is None or announcer.is_computed or instance._state.adding:
             return False
         if type(instance) is not announcer.model or announcer.model._meta.parents:
             return False
@@ -146,9 +157,11 @@ class _Save:
         self.expected |= {attribute: self.written[attribute] for attribute in decisive}
         return True
 
-    def _changes(self, announcer: Announcer, row: models.Model) -> bool:
-        return any(
-            _differs(field, self.written[attribute], vars(row)[attribute])
+    def _may_have_changed(self, announcer: Announcer, row: models.Model) -> bool:
+        """Whether the row must be looked at again: something written differs, or is made by a column."""
+        now = vars(self.instance)
+        return announcer.is_computed or any(
+            _differs(field, now[attribute], vars(row)[attribute])
             for attribute, field in announcer.watched.items()
             if attribute in self.written
         )
@@ -196,6 +209,6 @@ def _differs(field: Any, value: Any, stored: Any) -> bool:
     if hasattr(value, "resolve_expression"):
         return True
     try:
-        return bool(field.to_python(value) != stored)
+        return not same(field, field.to_python(value), stored)
     except ValidationError:  # the database will say what it thinks of it
         return True

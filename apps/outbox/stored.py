@@ -2,6 +2,7 @@
 
 import datetime
 import enum
+import json
 import uuid
 from collections.abc import Iterable
 from functools import cache
@@ -12,10 +13,38 @@ from django.db import connections, models
 #: Rows of one model, by primary key.
 Rows = dict[Any, Any]
 
-#: Types that a column gives back as they were given.
+#: Types of values, and classes of fields, with which a column gives back what it was given.
 _PLAIN = frozenset(
-    {bool, int, str, float, bytes, datetime.date, datetime.time, datetime.timedelta, uuid.UUID}
+    {
+        bool,
+        int,
+        str,
+        float,
+        datetime.datetime,
+        datetime.date,
+        datetime.time,
+        datetime.timedelta,
+        uuid.UUID,
+    }
 )
+_FAITHFUL = frozenset(
+    {
+        models.AutoField,
+        models.BigAutoField,
+        models.SmallAutoField,
+        models.BooleanField,
+        models.CharField,
+        models.DateField,
+        models.DateTimeField,
+        models.DurationField,
+        models.FloatField,
+        models.IntegerField,
+        models.TextField,
+        models.TimeField,
+        models.UUIDField,
+    }
+)
+_CONVERTING = ("get_prep_value", "get_db_prep_value", "get_db_prep_save", "from_db_value")
 
 
 def rows(model: type[models.Model], using: str) -> "models.QuerySet[Any]":
@@ -37,9 +66,7 @@ def locked(
     that an UPDATE takes, and foreign keys to the rows don't wait for it, or that a DELETE takes. Of an
     object in several tables, each table's row is locked.
     """
-    # Without a name, all tables of the query are locked.
-    tables = () if model._meta.parents else ("self",)
-    found = rows(model, using).select_for_update(no_key=not for_deletion, of=tables)
+    found = rows(model, using).select_for_update(no_key=not for_deletion)
     return {row.pk: row for row in found.filter(*matching, **lookup).order_by("pk")}
 
 
@@ -106,21 +133,38 @@ def related(
 
 def as_stored(model: type[models.Model], instance: models.Model, using: str) -> Any:
     """
-    Return what reading back the row of an instance that was saved whole would give.
+    Return what reading back the row of an instance that was saved whole gives; None if only a look tells.
 
-    Without a query, and without what the instance has cached of other rows. None if only the database
-    knows: a field is deferred, computed there, or holds a value that its column doesn't give back as is.
+    Without a query, and without what the instance has cached of other rows. Only the database knows a
+    field that is deferred or computed there, and a value that its column may not give back as it is.
     """
+    known = vars(instance)
     names, values = [], []
     for field in model._meta.concrete_fields:
-        value = instance.__dict__.get(field.attname, _PLAIN)
+        if field.attname not in known:
+            return None
+        value = known[field.attname]
         if isinstance(value, enum.Enum):
             value = value.value
-        if not _comes_back(field, value):
+        if value is not None and not _comes_back(field, value):
             return None
         names.append(field.attname)
         values.append(value)
     return model.from_db(using, names, values)
+
+
+def same(field: Any, one: Any, other: Any) -> bool:
+    """Whether two values of a field are one for the database: in JSON, 1 and true are two."""
+    if isinstance(field, models.JSONField):
+        try:
+            return _json(field, one) == _json(field, other)
+        except (TypeError, ValueError):  # what is no JSON, the database will refuse
+            return False
+    return bool(one == other)
+
+
+def _json(field: models.JSONField, value: Any) -> str:
+    return json.dumps(value, cls=field.encoder, sort_keys=True)
 
 
 def written(instance: models.Model, update_fields: Iterable[str] | None = None) -> dict[str, Any]:
@@ -135,12 +179,19 @@ def written(instance: models.Model, update_fields: Iterable[str] | None = None) 
 
 
 def _comes_back(field: Any, value: Any) -> bool:
-    if value is None:
-        return True
-    if type(value) is datetime.datetime:
-        return value.tzinfo is datetime.UTC and type(field) is not models.DateField
-    return (
-        type(value) in _PLAIN
-        and not field.generated
-        and type(field.to_python(value)) is type(value)
+    if type(value) is datetime.datetime and value.tzinfo is not datetime.UTC:
+        return False
+    is_plain = type(value) in _PLAIN and type(field.to_python(value)) is type(value)
+    return is_plain and _is_faithful(field)
+
+
+@cache
+def _is_faithful(field: Any) -> bool:
+    """Whether a column gives back what it was given: Django's own do, if nothing of them is overridden."""
+    if field.generated or field.remote_field is not None:
+        return not field.generated and _is_faithful(field.target_field)
+    own = type(field)
+    base = next((known for known in own.__mro__ if known in _FAITHFUL), None)
+    return base is not None and all(
+        getattr(own, name, None) is getattr(base, name, None) for name in _CONVERTING
     )

@@ -13,7 +13,7 @@ from ..outbox.capture import Notification, capture
 from ..outbox.payload import encode
 from .exceptions import AnnouncementError
 from .groups import stream_for
-from .registry import OWN, ObjectType, types_of
+from .registry import OWN, ObjectType, names, types_of
 
 EVENT = re.compile(r"[A-Z][A-Z0-9_]{0,99}")
 
@@ -29,12 +29,12 @@ def announce(
     Raises AnnouncementError if that can't be, PayloadError if the payload can't be stored or sent.
     """
     kind = _type_of(about, object_type)
-    if not EVENT.fullmatch(event) or event in _reserved(kind):
+    if not EVENT.fullmatch(event) or event in _reserved():
         raise AnnouncementError(
             f"Expected an event such as EXPORT_DONE, and none of a change's own: got {event!r}."
         )
-    if about.pk is None:
-        raise AnnouncementError(f"Expected a saved {kind.name}: it has no primary key yet.")
+    if about.pk is None or about._state.adding:
+        raise AnnouncementError(f"Expected a saved {kind.name}: this one is in no database yet.")
     if not isinstance(payload, Mapping):
         raise AnnouncementError(f"Expected a mapping as payload, got {type(payload).__name__}.")
     notification = Notification(
@@ -45,20 +45,22 @@ def announce(
         payload=encode(payload, event),
         event_id=uuid.uuid4(),
     )
-    capture([notification], using=router.db_for_write(type(about), instance=about))
+    capture([notification], using=router.db_for_write(about.__class__, instance=about))
 
 
-def _type_of(about: models.Model, name: str | None) -> ObjectType:
-    if isinstance(about, get_user_model()) and name in (None, OWN.name):
+def _type_of(about: Any, name: str | None) -> ObjectType:
+    # Not `type(about)`: a request's user is a lazy object that stands for one.
+    model = about.__class__
+    if issubclass(model, get_user_model()) and name in (None, OWN.name):
         return OWN
-    kinds = [kind for kind in types_of(type(about)) if name in (None, kind.name)]
+    known = types_of(model) if issubclass(model, models.Model) else []
+    kinds = [kind for kind in known if name in (None, kind.name)]
     if len(kinds) != 1:
-        known = ", ".join(kind.name for kind in types_of(type(about))) or "none"
-        raise AnnouncementError(
-            f"Expected one object type of {type(about).__name__}: it is of {known}."
-        )
+        found = ", ".join(kind.name for kind in known) or "none"
+        raise AnnouncementError(f"Expected one object type of {model.__name__}: it is of {found}.")
     return kinds[0]
 
 
-def _reserved(kind: ObjectType) -> set[str]:
-    return {event_of(verb, kind.name) for verb in ("CREATE", "UPDATE", "DELETE")}
+def _reserved() -> set[str]:
+    """Return the events by which changes are announced: clients take them for one."""
+    return {event_of(verb, name) for verb in ("CREATE", "UPDATE", "DELETE") for name in names()}

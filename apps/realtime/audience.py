@@ -3,35 +3,40 @@
 import ast
 import inspect
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from rest_framework import serializers
 from rest_framework.relations import HyperlinkedRelatedField, ManyRelatedField
 
-#: Methods with which DRF shows an object.
-_SHOWING = ("to_representation", "get_attribute")
+#: Methods with which DRF makes fields and shows an object.
+_SHOWING = ("__init__", "get_fields", "to_representation", "get_attribute")
+
+
+def found_in(serializer_class: type[Any]) -> list[str]:
+    """
+    Return what a serializer takes from its context when it shows an object: each a path and a reason.
+
+    Looks at the source of what is not DRF's own: the methods that show an object, and those that they
+    call on themselves. What only takes input may ask whose it is. A serializer that can't even be made
+    without a context takes something from it.
+    """
+    try:
+        return list(dependencies(serializer_class(), serializer_class.__name__))
+    except Exception as error:  # noqa: BLE001  # whatever it is, a payload would end in it
+        return [f"{serializer_class.__name__} can't be made without a request: {error!r}"]
 
 
 def dependencies(field: Any, path: str) -> Iterator[str]:
-    """
-    Yield what a serializer, or a field, takes from its context when it shows an object.
-
-    Each as a path with a reason. Looks at the source of what is not DRF's own: methods that show an
-    object, and methods that these call. What only takes input may ask whose it is.
-    """
+    """Yield what a serializer, or a field, takes from its context, as `found_in` says."""
     if isinstance(field, HyperlinkedRelatedField):
         yield f"{path} is a hyperlink, which needs a request"
-    for name in (*_SHOWING, *_method_of(field)):
-        owner = field.parent if name in _method_of(field) else field
-        if _asks(owner, name, set()):
-            yield f"{path} uses self.context in {name}()"
+    own = (field.method_name,) if isinstance(field, serializers.SerializerMethodField) else ()
+    for name in (*_SHOWING, *own):
+        if _asks(type(field.parent if name in own else field), name, set()):
+            yield f"{path} uses its context in {name}()"
     for name, child in _children(field):
         yield from dependencies(child, f"{path}.{name}" if name else path)
-
-
-def _method_of(field: Any) -> tuple[str, ...]:
-    return (field.method_name,) if isinstance(field, serializers.SerializerMethodField) else ()
 
 
 def _children(field: Any) -> Iterator[tuple[str, Any]]:
@@ -43,24 +48,36 @@ def _children(field: Any) -> Iterator[tuple[str, Any]]:
         yield from ((name, child) for name, child in field.fields.items() if not child.write_only)
 
 
-def _asks(owner: Any, name: str, seen: set[str]) -> bool:
-    """Whether a method, or one of the same object that it calls, reads the context."""
-    method = getattr(type(owner), name, None)
-    if name in seen or not inspect.isfunction(method) or _is_drf(method):
+def _asks(owner: type[Any], name: str, seen: set[str]) -> bool:
+    """Whether a method, the class's or a base's, or what it uses of the same object, reads the context."""
+    if name in seen:
         return False
     seen.add(name)
-    used = _attributes_of_self(method)
-    return "context" in used or any(_asks(owner, other, seen) for other in used)
+    for found in (vars(base).get(name) for base in owner.__mro__):
+        method = found.fget if isinstance(found, property) else found
+        if inspect.isfunction(method) and not str(method.__module__).startswith("rest_framework."):
+            used = _used(method)
+            if "context" in used or any(_asks(owner, other, seen) for other in used):
+                return True
+    return False
 
 
-def _is_drf(method: Callable[..., Any]) -> bool:
-    return str(method.__module__).startswith("rest_framework.")
-
-
-def _attributes_of_self(method: Callable[..., Any]) -> set[str]:
+def _used(method: Any) -> set[str]:
+    """Return the attributes that a method's source takes from its object, or by way of it."""
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(method)))
     except (OSError, SyntaxError):  # no source to look at
         return set()
-    attributes = (node for node in ast.walk(tree) if isinstance(node, ast.Attribute))
-    return {n.attr for n in attributes if isinstance(n.value, ast.Name) and n.value.id == "self"}
+    first = next(iter(inspect.signature(method).parameters), "")
+    return {
+        node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and _root(node) == first
+    }
+
+
+def _root(node: ast.expr) -> str:
+    """Return the name that a chain of attributes begins with: self of self.root.context."""
+    while isinstance(node, ast.Attribute):
+        node = node.value
+    return node.id if isinstance(node, ast.Name) else ""

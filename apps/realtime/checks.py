@@ -1,5 +1,6 @@
 """System checks: `manage.py check` speaks first."""
 
+import inspect
 from typing import Any
 
 from channels.layers import get_channel_layer
@@ -8,10 +9,10 @@ from django.core.checks import CheckMessage, Error, Warning, register  # noqa: A
 from django.core.exceptions import ImproperlyConfigured
 
 from ..outbox.conf import outbox_settings
-from .audience import dependencies
+from .audience import found_in
 from .conf import realtime_settings
 from .exceptions import UnknownObjectTypeError
-from .registry import ObjectType, kinds, names, owner_type
+from .registry import ObjectType, kinds, names, owner_type, types_of
 
 IN_MEMORY = "channels.layers.InMemoryChannelLayer"
 
@@ -44,6 +45,24 @@ def collections_have_owners(**_: Any) -> list[CheckMessage]:
 
 
 @register()
+def parents_are_live(**_: Any) -> list[CheckMessage]:
+    """What is announced along with a change is of a registered type: else nobody hears of it."""
+    hint = (
+        "Register a type for the model that the foreign key leads to, or drop the name from also."
+    )
+    return [
+        Error(
+            f"{kind.name!r} announces also {name!r}, which is not live.",
+            hint=hint,
+            id="realtime.E007",
+        )
+        for kind in kinds()
+        for name in kind.also
+        if not types_of(kind.related_model(name))
+    ]
+
+
+@register()
 def payloads_are_for_all(**_: Any) -> list[CheckMessage]:
     """No serializer asks for whom it shows an object: it is asked once, for all subscribers."""
     hint = "Different eyes need different object types: register one for each, with its serializer."
@@ -54,9 +73,13 @@ def payloads_are_for_all(**_: Any) -> list[CheckMessage]:
             id="realtime.E006",
         )
         for kind in kinds()
-        if type(kind).payload is ObjectType.payload
-        for found in dependencies(kind.serializer_class(), kind.serializer_class.__name__)
+        if _shows_by_serializer(type(kind))
+        for found in found_in(kind.serializer_class)
     ]
+
+
+def _shows_by_serializer(kind: type[ObjectType]) -> bool:
+    return kind.payload is ObjectType.payload or "super()" in inspect.getsource(kind.payload)
 
 
 @register()

@@ -1,5 +1,6 @@
 """Object types: what can be subscribed to, who may see it, and what subscribers see of it."""
 
+import re
 import threading
 import uuid
 from collections.abc import Mapping
@@ -111,7 +112,11 @@ class ObjectType:
 
     def owner_model(self, collection: str) -> type[models.Model]:
         """Return the model of the objects that own a collection of this type's objects."""
-        return self._field(self.collections[collection]).related_model
+        return self.related_model(self.collections[collection])
+
+    def related_model(self, key: str) -> type[models.Model]:
+        """Return the model that a foreign key leads to."""
+        return self._field(key).related_model
 
     def _attname(self, key: str) -> str:
         return self._field(key).attname
@@ -144,6 +149,8 @@ class OwnType(ObjectType):
 
 
 OWN = OwnType()
+#: Names of types. An event has a verb and the name, in at most 100 characters.
+NAME = re.compile(r"[a-z][a-z0-9_.-]{0,89}")
 
 T = TypeVar("T", bound=type[ObjectType])
 _types: dict[str, ObjectType] = {}
@@ -151,17 +158,43 @@ _announcers: dict[str, Announcer] = {}
 
 
 def register(cls: T) -> T:
-    """Register an object type. Raises RegistrationError if its name is taken, or its key has no public id."""
+    """
+    Register an object type.
+
+    Raises RegistrationError if its name is taken or none, its key has no public id, or it names fields
+    that are none or can't be what it names them for.
+    """
     kind = cls()
+    if not NAME.fullmatch(kind.name):
+        raise RegistrationError(
+            f"Expected a name such as ticket or ticket.brief: got {kind.name!r}."
+        )
     taken = {OWN.name, *_types, *(name for known in _types.values() for name in known.collections)}
     if clash := sorted(taken & {kind.name, *kind.collections}):
         raise RegistrationError(f"The object type {clash[0]} is registered already.")
     if not isinstance(kind.key_field, (models.IntegerField, models.UUIDField)):
         raise RegistrationError(f"{kind.model.__name__} has no integer or UUID as primary key.")
+    _refuse_other_fields(kind)
     announcer = kind.announcer()
     connect(announcer)
     _types[kind.name], _announcers[kind.name] = kind, announcer
     return cls
+
+
+def _refuse_other_fields(kind: ObjectType) -> None:
+    fields = {field.name: field for field in kind.model._meta.fields}
+    for name in (*kind.collections.values(), *kind.also):
+        link: Any = fields.get(name)
+        # An owner's stream and public id are made of its primary key.
+        if link is None or link.remote_field is None or not link.target_field.primary_key:
+            raise RegistrationError(
+                f"{kind.model.__name__}.{name} is no foreign key to a primary key: {kind.name} names it."
+            )
+    relations = {field.name for field in kind.model._meta.many_to_many}
+    if unknown := sorted(set(kind.many_to_many) - relations):
+        raise RegistrationError(
+            f"{kind.model.__name__}.{unknown[0]} is no many-to-many field: {kind.name} names it."
+        )
 
 
 def unregister(name: str) -> None:

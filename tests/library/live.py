@@ -2,7 +2,7 @@ from rest_framework import serializers
 
 from apps.realtime.registry import ObjectType, register
 
-from .models import Book, Card, Item, Shelf
+from .models import Book, Card, Item, Label, Node, Shelf, Sign
 
 
 class ShelfSerializer(serializers.ModelSerializer):
@@ -32,6 +32,46 @@ class CardSerializer(serializers.ModelSerializer):
     class Meta:
         model = Card
         fields = ["number", "colour", "holder"]
+
+
+class SignSerializer(serializers.ModelSerializer):
+    class Meta:
+        model = Sign
+        fields = ["address", "text", "data", "version"]
+
+
+class LabelSerializer(serializers.ModelSerializer):
+    class Meta:
+        model = Label
+        fields = ["upper"]
+
+
+class NodeSerializer(serializers.ModelSerializer):
+    children = serializers.SlugRelatedField("name", many=True, read_only=True)
+
+    class Meta:
+        model = Node
+        fields = ["name", "children"]
+
+
+@register
+class SignType(ObjectType):
+    name = "sign"
+    serializer_class = SignSerializer
+
+
+@register
+class LabelType(ObjectType):
+    name = "label"
+    serializer_class = LabelSerializer
+
+
+@register
+class NodeType(ObjectType):
+    name = "node"
+    serializer_class = NodeSerializer
+    collections = {"node.children": "parent"}
+    also = ("parent",)
 
 
 @register

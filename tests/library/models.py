@@ -1,6 +1,7 @@
 import uuid
 
 from django.db import models
+from django.db.models.functions import Upper
 from model_utils import FieldTracker
 
 
@@ -17,6 +18,7 @@ class Shelf(models.Model):
     """Its payload shows the titles of its items."""
 
     name = models.CharField(max_length=50)
+    touched = models.DateTimeField(auto_now=True)
     readers = models.ManyToManyField(Reader, through="Pass", related_name="shelves")
 
 
@@ -42,7 +44,6 @@ class Item(models.Model):
     count = models.IntegerField(default=0)
     price = models.DecimalField(max_digits=6, decimal_places=2, default=0)
     notes = models.JSONField(default=dict)
-    touched = models.DateTimeField(auto_now=True)
     shelf = models.ForeignKey(Shelf, models.CASCADE, null=True, related_name="items")
     borrower = models.ForeignKey(Reader, models.SET_NULL, null=True, related_name="borrowed")
     keeper = models.ForeignKey(
@@ -96,6 +97,52 @@ class GoldCard(Card):
 
     class Meta:
         proxy = True
+
+
+class LowerField(models.CharField):
+    """Stores text in lower case."""
+
+    def get_prep_value(self, value):
+        return super().get_prep_value(value).lower()
+
+
+class VersionField(models.IntegerField):
+    """Counts the saves."""
+
+    def pre_save(self, model_instance, add):
+        version = 1 if add else getattr(model_instance, self.attname) + 1
+        setattr(model_instance, self.attname, version)
+        return version
+
+
+class Sign(models.Model):
+    """Columns that make something else of what they are given, in a table with a schema."""
+
+    address = models.GenericIPAddressField(null=True)
+    text = LowerField(max_length=50, default="")
+    data = models.JSONField(default=dict)
+    version = VersionField(default=0)
+
+    class Meta:
+        db_table = 'public"."library_sign'
+
+
+class Label(models.Model):
+    """What counts is computed by the database."""
+
+    title = models.CharField(max_length=50)
+    upper = models.GeneratedField(
+        expression=Upper("title"), output_field=models.CharField(max_length=50), db_persist=True
+    )
+
+    tracker = FieldTracker(fields=["upper"])
+
+
+class Node(models.Model):
+    """A tree, whose nodes show their children."""
+
+    name = models.CharField(max_length=50)
+    parent = models.ForeignKey("self", models.SET_NULL, null=True, related_name="children")
 
 
 class Note(models.Model):

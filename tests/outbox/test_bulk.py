@@ -2,6 +2,7 @@
 
 import re
 import threading
+import uuid
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -74,6 +75,9 @@ class TestUpdate:
         Item.objects.filter(tags__name__in="ab").distinct().update(title="x")
         Item.objects.annotate(n=F("count") * 2).order_by("-n").update(count=F("n"))
         Item.objects.select_related("shelf").select_for_update().filter(count=4).update(count=5)
+        Item.objects.distinct().select_for_update().filter(count=5).update(count=6)
+        joined = Item.objects.select_related("shelf").select_for_update(of=("self", "shelf"))
+        joined.filter(count=6).update(count=5)
         assert ["x"] == [p["title"] for p in payloads(stream__startswith="item:")][:1]
         assert [0, 2, 5] == sorted(Item.objects.values_list("count", flat=True))
         assert 5 == payloads(stream__startswith="item:")[-1]["count"]
@@ -286,6 +290,51 @@ class TestBulkCreate:
             f"project.tickets:{new.pk}": "CREATE_TICKET",
         } == events
         assert "a" == payloads(stream=f"ticket:{ticket.pk}")[0]["title"]
+
+    def test_takes_some_keys_and_makes_others(self):
+        """
+        With a conflict on the key, objects without one are new.
+        """
+        item = Item.objects.create(title="a")
+        NotificationOutbox.objects.all().delete()
+        Item.objects.bulk_create(
+            [Item(pk=item.pk, title="b"), Item(title="c")],
+            update_conflicts=True,
+            unique_fields=["pk"],
+            update_fields=["title"],
+        )
+        rows = NotificationOutbox.objects.order_by("event")
+        assert [("CREATE_ITEM", "c"), ("UPDATE_ITEM", "b")] == list(
+            rows.values_list("event", "payload__title")
+        )
+
+    def test_takes_one_row_twice(self):
+        """
+        An object whose row is updated by another of the same call is new, and announced as it then is.
+        """
+        made = Card.objects.bulk_create(
+            [Card(number=5, colour="red"), Card(number=5, colour="blue")],
+            batch_size=1,
+            update_conflicts=True,
+            unique_fields=["number"],
+            update_fields=["colour"],
+        )
+        assert 2 == len(made)
+        rows = NotificationOutbox.objects.values_list("event", "payload__colour")
+        assert [("CREATE_CARD", "blue")] == list(rows)
+
+    def test_takes_keys_of_another_type(self):
+        """
+        A key given as text is the key.
+        """
+        pk = uuid.uuid4()
+        Card.objects.bulk_create([Card(pk=str(pk), number=1)])
+        Item.objects.bulk_create([Item(pk="4711", title="a")])
+        book = Book.objects.create(title="a")
+        Book(pk=str(book.pk), id=str(book.pk), title="b", pages=2).save()
+        streams = list(NotificationOutbox.objects.order_by("id").values_list("stream", "event"))
+        assert [(f"card:{pk}", "CREATE_CARD"), ("item:4711", "CREATE_ITEM")] == streams[:2]
+        assert (f"book:{book.pk}", "UPDATE_BOOK") in streams
 
     def test_sees_who_was_faster(self):
         """

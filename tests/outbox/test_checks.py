@@ -67,6 +67,25 @@ def test_a_tracker_must_be_the_models_own():
 
 
 @isolate_apps("apps.tickets")
+def test_one_tracker_says_what_counts():
+    """
+    Of two trackers nobody knows which one decides.
+    """
+
+    class Twice(models.Model):
+        title = models.TextField()
+        first, second = FieldTracker(["title"]), FieldTracker(["id"])
+
+        class Meta:
+            app_label = "tickets"
+
+    with connected(Twice):
+        (found,) = checks.trackers_work()
+    assert "outbox.E008" == found.id
+    assert "first, second" in found.msg
+
+
+@isolate_apps("apps.tickets")
 def test_a_live_model_is_written_where_the_workers_look(settings):
     """
     A model that a router sends to another database is an error: its notifications stay there.

@@ -3,6 +3,8 @@
 import pytest
 from django.core import serializers
 from django.db import connection
+from django.db.models.signals import post_save
+from psycopg.sql import SQL, Identifier
 
 from apps.outbox.exceptions import UnannouncedWriteError
 from apps.outbox.guard import unannounced_writes_fail
@@ -27,6 +29,10 @@ def execute(sql):
         "UPDATE library_item SET count = 1",
         'update only "public"."library_item" set count = 1',
         "DELETE FROM library_item_tags",
+        "DELETE FROM public . library_item_tags",
+        "UPDATE /* all */ library_item SET count = 1 -- now",
+        "/* x */ TRUNCATE library_card",
+        SQL("UPDATE {} SET count = 1").format(Identifier("library_item")),
         "INSERT INTO library_shelf (name) VALUES ('s')",
         "WITH gone AS (DELETE FROM library_card RETURNING id) SELECT * FROM gone",
         "TRUNCATE library_reader, library_card CASCADE",
@@ -49,6 +55,8 @@ def test_sql_fails(item, sql):
         "SELECT * FROM library_item FOR UPDATE",
         "UPDATE library_reader SET name = 'library_item'",
         "DELETE FROM library_tag",
+        "SELECT 'please UPDATE library_card'",
+        "SELECT 1 -- UPDATE library_card",
     ],
 )
 def test_other_sql_passes(item, sql):
@@ -87,6 +95,22 @@ def test_what_is_announced_passes(item):
         Book.objects.create(title="c")
         Shelf.objects.all().delete()
         reader.delete()
+
+
+def test_what_is_done_beside_an_announced_write_fails(item):
+    """
+    Under a save that is announced, another live table is as guarded as ever.
+    """
+
+    def scratch(**_):
+        execute("UPDATE library_card SET colour = 'x'")
+
+    post_save.connect(scratch, sender=Shelf)
+    try:
+        with unannounced_writes_fail(), pytest.raises(UnannouncedWriteError, match="library_card"):
+            Shelf.objects.create(name="s")
+    finally:
+        post_save.disconnect(scratch, sender=Shelf)
 
 
 def test_ends_with_its_block(item):

@@ -364,4 +364,4 @@ def test_law_with_several_connections(seed, operations):
         writer.join()
     number_all()
     assert [None] * 4 == [writer.error for writer in writers]
-    assert_law("offset")
+    assert_law(order="offset")

@@ -6,8 +6,10 @@ import pytest
 from django.db import connections, transaction
 
 from apps.outbox.models import NotificationOutbox
+from apps.realtime.registry import register, unregister
 from apps.tickets.models import Project
-from tests.library.models import Pass, Reader, Shelf
+from tests.library.live import BookType, ItemType
+from tests.library.models import Book, Pass, Reader, Shelf, Tag
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("empty_outbox")]
 
@@ -84,6 +86,26 @@ class TestManyToMany:
         office.members.add(other)
         thread.join()
         assert [["demo"], ["demo", "other"]] == self.members()
+
+
+def test_is_announced_for_the_type_that_names_it(ticket):
+    """
+    A relation that only a child's type names changes the child, not its parent.
+    """
+    book_type = type("WithTags", (BookType,), {"many_to_many": ("tags",)})
+    item_type = type("WithoutTags", (ItemType,), {"many_to_many": ()})
+    for kind in (book_type, item_type):
+        unregister(kind.name)
+        register(kind)
+    try:
+        book, tag = Book.objects.create(title="a"), Tag.objects.create(name="t")
+        NotificationOutbox.objects.all().delete()
+        book.tags.add(tag)
+    finally:
+        for kind in (BookType, ItemType):
+            unregister(kind.name)
+            register(kind)
+    assert ["UPDATE_BOOK"] == list(NotificationOutbox.objects.values_list("event", flat=True))
 
 
 def test_a_relation_with_a_model_of_its_own(ticket):

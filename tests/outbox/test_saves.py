@@ -1,5 +1,6 @@
 """A save announces what the database will hold, if and only if it commits."""
 
+import copy
 import pickle
 import threading
 from contextlib import contextmanager, suppress
@@ -21,8 +22,9 @@ from apps.realtime.registry import register, unregister
 from apps.tickets.live import TicketType
 from apps.tickets.models import Project, Ticket
 from apps.tickets.serializers import ProjectSerializer, TicketSerializer
+from tests.law import assert_law
 from tests.library.live import ItemType
-from tests.library.models import Book, Item, Reader, Tag
+from tests.library.models import Book, Card, Item, Label, Node, Reader, Shelf, Sign, Tag
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("empty_outbox")]
 
@@ -80,6 +82,15 @@ class TestCreate:
         """
         Ticket(pk=4711, project=project, title="Mine").save()
         assert ("ticket:4711", "CREATE_TICKET") in announced()
+
+    def test_with_a_key_of_its_own_by_force_update(self):
+        """
+        A new instance that Django updates with is an update, although its key has a default.
+        """
+        card = Card.objects.create(number=1)
+        NotificationOutbox.objects.all().delete()
+        Card(pk=card.pk, number=1, colour="blue").save(force_update=True)
+        assert ["UPDATE_CARD"] == list(NotificationOutbox.objects.values_list("event", flat=True))
 
     def test_forced(self, project, announced):
         """
@@ -432,15 +443,113 @@ class TestReceivers:
         with receiving(pre_save, save_nonsense):
             ticket.save()
         assert update(ticket) == announced()
-        assert "_outbox_save" not in vars(ticket)
 
-    def test_see_no_trace_of_the_capture_afterwards(self, ticket):
+    @pytest.mark.parametrize("signal", [pre_save, post_save], ids=["before", "after"])
+    def test_copy_it(self, ticket, signal):
         """
-        An instance that was saved can be pickled and copied as before.
+        An instance that is being saved can be pickled and copied as ever.
         """
+        copies = []
+
+        def keep(instance, **_):
+            copies.extend([pickle.loads(pickle.dumps(instance)), copy.deepcopy(instance)])
+
         ticket.title = "Changed"
-        ticket.save()
-        assert "Changed" == pickle.loads(pickle.dumps(ticket)).title
+        with receiving(signal, keep):
+            ticket.save()
+        assert ["Changed"] * 2 == [found.title for found in copies]
+
+    def test_change_another_object_first(self):
+        """
+        What a receiver of post_save does to others comes after the save, in the order it was done.
+        """
+        shelf = Shelf(name="s")
+
+        def fill(instance, created, **_):
+            if created:
+                Item.objects.create(title="a", shelf=instance)
+
+        with receiving(post_save, fill, Shelf):
+            shelf.save()
+        events = NotificationOutbox.objects.filter(stream=f"shelf:{shelf.pk}").order_by("id")
+        assert ["CREATE_SHELF", "UPDATE_SHELF"] == list(events.values_list("event", flat=True))
+        assert_law("shelf", "item")
+
+
+class TestColumns:
+    """Columns that make something else of what they are given."""
+
+    @pytest.fixture(autouse=True)
+    def no_signs(self, db):
+        """Django's flush doesn't find tables with a schema."""
+        yield
+        Sign.objects.all()._raw_delete("default")
+
+    def test_that_store_another_value(self):
+        """
+        What is stored is announced, by a save and in bulk; the same value again is no change.
+        """
+        values = {"address": "2001:0DB8::0001", "text": "ABC"}
+        sign = Sign.objects.create(**values)
+        Sign.objects.bulk_create([Sign(**values)])
+        shown = {(payload["address"], payload["text"]) for payload in payloads()}
+        assert {("2001:db8::1", "abc")} == shown
+        assert_law("sign")
+        sign.text = "XYZ"
+        sign.save()
+        assert "xyz" == payloads()[-1]["text"]
+
+    def test_that_make_a_value_of_their_own(self):
+        """
+        A column that changes with each save is a change.
+        """
+        sign = Sign.objects.create()
+        sign.save()
+        assert [1, 2] == [payload["version"] for payload in payloads()]
+
+    @pytest.mark.parametrize(
+        ("before", "after", "count"),
+        [({"a": 1}, {"a": True}, 1), ({"a": 0}, {"a": False}, 1), ({"a": [1]}, {"a": (1,)}, 0)],
+        ids=str,
+    )
+    def test_of_json_tell_numbers_from_truth(self, before, after, count):
+        """
+        In JSON 1 and true are two values, and a tuple is a list.
+        """
+        item = Item.objects.create(title="a", notes=before)
+        NotificationOutbox.objects.all().delete()
+        item.notes = after
+        item.save()
+        Item.objects.update(notes=after)
+        assert count == NotificationOutbox.objects.count()
+
+    def test_of_json_refuse_what_is_none(self):
+        """
+        A value that is no JSON is named before any SQL, with its type.
+        """
+        with pytest.raises(PayloadError, match=r"item\.notes: .*type object"):
+            Item(title="a", notes={"x": object()}).save()
+
+    def test_that_the_database_computes(self):
+        """
+        A computed column that is tracked changes with what it is computed from.
+        """
+        label = Label.objects.create(title="a")
+        label.title = "b"
+        label.save()
+        label.save()
+        Label.objects.update(title="c")
+        assert ["A", "B", "C"] == [payload["upper"] for payload in payloads()]
+
+    def test_of_a_table_with_a_schema(self):
+        """
+        Whatever the table's name, its rows are found.
+        """
+        sign = Sign.objects.create(text="a")
+        Sign.objects.update(text="b")
+        sign.delete()
+        events = NotificationOutbox.objects.order_by("id").values_list("event", flat=True)
+        assert ["CREATE_SIGN", "UPDATE_SIGN", "DELETE_SIGN"] == list(events)
 
 
 class TestInheritance:
@@ -457,6 +566,26 @@ class TestInheritance:
         book.save(update_fields=["title"])
         events = NotificationOutbox.objects.order_by("event").values_list("event", flat=True)
         assert ["UPDATE_BOOK", "UPDATE_ITEM"] == list(events)
+
+
+class TestAlso:
+    def test_goes_up_and_ends(self):
+        """
+        A change of a node announces its ancestors; nodes that show each other are announced once.
+        """
+        root = Node.objects.create(name="root")
+        child = Node.objects.create(name="child", parent=root)
+        leaf = Node.objects.create(name="leaf", parent=child)
+        leaf.name = "changed"
+        leaf.save()
+        rows = NotificationOutbox.objects.filter(stream__startswith="node:").order_by("-id")
+        expected = [f"node:{node.pk}" for node in (root, child, leaf)]
+        assert expected == list(rows.values_list("stream", flat=True)[:3])
+        root.parent = leaf
+        root.save()
+        leaf.parent = leaf
+        leaf.save()
+        assert_law("node")
 
 
 class TestMove:

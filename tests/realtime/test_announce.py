@@ -1,7 +1,9 @@
 """What is not a save: in the caller's transaction, to an object's subscribers or to oneself."""
 
 import pytest
+from django.contrib.auth.models import AnonymousUser
 from django.db import transaction
+from django.utils.functional import SimpleLazyObject
 
 from apps.outbox.exceptions import PayloadError
 from apps.outbox.models import NotificationOutbox
@@ -39,6 +41,13 @@ class TestWhatIsWritten:
         announce(demo, "EXPORT_DONE", {})
         assert [(f"me:{demo.pk}", "EXPORT_DONE")] == announced()
 
+    def test_to_the_user_of_a_request(self, demo, announced):
+        """
+        What stands for a user until it is looked at is that user.
+        """
+        announce(SimpleLazyObject(lambda: demo), "EXPORT_DONE", {})
+        assert [(f"me:{demo.pk}", "EXPORT_DONE")] == announced()
+
     def test_is_part_of_the_transaction(self, ticket, announced):
         """
         What is rolled back is announced to nobody.
@@ -63,7 +72,7 @@ class TestWhatIsWritten:
         assert [(f"x:{ticket.pk}", "EXPORT_DONE")] == announced()
 
     @pytest.mark.parametrize(
-        "event", ["", "export", "EXPORT DONE", "1ST", "E" * 101, "UPDATE_TICKET", "DELETE_TICKET"]
+        "event", ["", "export", "EXPORT DONE", "1ST", "E" * 101, "UPDATE_TICKET", "DELETE_PROJECT"]
     )
     def test_refuses_other_events(self, ticket, announced, event):
         """
@@ -79,8 +88,11 @@ class TestWhatIsWritten:
         """
         with pytest.raises(AnnouncementError, match="it is of none"):
             announce(Tag(pk=1), "EXPORT_DONE", {})
-        with pytest.raises(AnnouncementError, match="saved ticket"):
-            announce(Ticket(), "EXPORT_DONE", {})
+        for about in (Ticket(), Card(number=7)):
+            with pytest.raises(AnnouncementError, match="a saved"):
+                announce(about, "EXPORT_DONE", {})
+        with pytest.raises(AnnouncementError, match="AnonymousUser: it is of none"):
+            announce(AnonymousUser(), "EXPORT_DONE", {})
         assert [] == announced()
 
     def test_refuses_other_payloads(self, ticket, announced):

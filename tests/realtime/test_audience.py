@@ -3,7 +3,7 @@
 import pytest
 from rest_framework import serializers
 
-from apps.realtime.audience import dependencies
+from apps.realtime.audience import dependencies, found_in
 from apps.realtime.checks import payloads_are_for_all
 from apps.realtime.registry import ObjectType, register, unregister
 from apps.tickets.models import Project, Ticket
@@ -34,6 +34,39 @@ class Greeting(serializers.CharField):
         return self.context["request"].user.username
 
 
+class ByFields(serializers.Serializer):
+    def get_fields(self):
+        return {"a": serializers.CharField()} if self.context.get("request") else {}
+
+
+class ByInit(serializers.Serializer):
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.context.get("request")
+
+
+class ByCrash(serializers.Serializer):
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.context["request"]
+
+
+class ByBase(ByRepresentation):
+    def to_representation(this, instance):  # noqa: N805  # by another name
+        return super().to_representation(instance)
+
+
+class ByProperty(serializers.Serializer):
+    mine = serializers.SerializerMethodField()
+
+    @property
+    def user(self):
+        return self.root.context["user"]
+
+    def get_mine(self, instance):
+        return instance == self.user
+
+
 class Harmless(serializers.Serializer):
     """Asks only where it takes input, and where a method calls itself."""
 
@@ -57,11 +90,15 @@ class WithLink(serializers.HyperlinkedModelSerializer):
 @pytest.mark.parametrize(
     ("found", "serializer"),
     [
-        (["S.mine uses self.context in get_mine()"], ByMethod),
-        (["S uses self.context in to_representation()"], ByRepresentation),
-        (["S.a uses self.context in get_attribute()"], fields(a=Greeting())),
-        (["S.a.mine uses self.context in get_mine()"], fields(a=ByMethod())),
-        (["S.a.mine uses self.context in get_mine()"], fields(a=ByMethod(many=True))),
+        (["S.mine uses its context in get_mine()"], ByMethod),
+        (["S uses its context in to_representation()"], ByRepresentation),
+        (["S.a uses its context in get_attribute()"], fields(a=Greeting())),
+        (["S.a.mine uses its context in get_mine()"], fields(a=ByMethod())),
+        (["S.a.mine uses its context in get_mine()"], fields(a=ByMethod(many=True))),
+        (["S uses its context in get_fields()"], ByFields),
+        (["S uses its context in __init__()"], ByInit),
+        (["S uses its context in to_representation()"], ByBase),
+        (["S.mine uses its context in get_mine()"], ByProperty),
         (["S.url is a hyperlink, which needs a request"], WithLink),
         (
             ["S.a is a hyperlink, which needs a request"],
@@ -82,6 +119,10 @@ class WithLink(serializers.HyperlinkedModelSerializer):
         "field",
         "nested",
         "many",
+        "get_fields",
+        "init",
+        "base",
+        "property",
         "url",
         "hyperlinks",
         "harmless",
@@ -95,6 +136,13 @@ def test_dependencies(found, serializer):
     Whatever is taken from the context to show an object is named, and nothing else.
     """
     assert found == list(dependencies(serializer(), "S"))
+
+
+def test_a_serializer_that_needs_a_request_to_be_made():
+    """
+    It is found as well, and named with what it missed.
+    """
+    assert ["ByCrash can't be made without a request: KeyError('request')"] == found_in(ByCrash)
 
 
 def test_a_method_without_source_is_trusted():
@@ -133,14 +181,21 @@ def test_is_an_error_of_the_check():
         def payload(self, instance):
             return {}
 
+    class MoreOfIt(Kind):
+        name = "more"
+
+        def payload(self, instance):
+            return {**super().payload(instance), "more": 1}
+
     assert [] == payloads_are_for_all()
-    register(Kind)
-    register(OwnWay)
+    for kind in (Kind, OwnWay, MoreOfIt):
+        register(kind)
     try:
-        (found,) = payloads_are_for_all()
+        found, more = payloads_are_for_all()
     finally:
-        unregister("personal")
-        unregister("own")
+        for kind in (Kind, OwnWay, MoreOfIt):
+            unregister(kind.name)
     assert "realtime.E006" == found.id
     assert "'personal' depends on who asks: Personal.mine" in found.msg
     assert "different object types" in found.hint
+    assert "'more' depends on who asks" in more.msg

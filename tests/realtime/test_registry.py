@@ -12,7 +12,7 @@ from rest_framework import serializers
 
 from apps.outbox.models import NotificationOutbox
 from apps.realtime import hashids, registry
-from apps.realtime.checks import collections_have_owners
+from apps.realtime.checks import collections_have_owners, parents_are_live
 from apps.realtime.exceptions import RegistrationError, UnknownObjectTypeError
 from apps.realtime.registry import (
     OWN,
@@ -24,6 +24,7 @@ from apps.realtime.registry import (
 )
 from apps.tickets.live import ProjectType, TicketType
 from apps.tickets.models import Project, Ticket
+from tests.library.models import Card
 
 
 class UserSerializer(serializers.ModelSerializer):
@@ -107,6 +108,74 @@ def test_a_name_is_taken_once(name, collections):
     )
     with pytest.raises(RegistrationError, match="is registered already"):
         register(taken)
+
+
+@pytest.mark.parametrize("name", ["", "Ticket", "a b", "x" * 91])
+def test_a_name_is_plain_and_short(name):
+    """
+    A name becomes part of events, which have at most a hundred characters.
+    """
+    kind = type("Kind", (ObjectType,), {"name": name, "serializer_class": UserSerializer})
+    with pytest.raises(RegistrationError, match="Expected a name"):
+        register(kind)
+
+
+@pytest.mark.parametrize(
+    ("names", "problem"),
+    [
+        ({"also": ("nothing",)}, "Ticket.nothing is no foreign key"),
+        ({"also": ("title",)}, "Ticket.title is no foreign key"),
+        ({"collections": {"x.y": "nothing"}}, "Ticket.nothing is no foreign key"),
+        ({"many_to_many": ("title",)}, "Ticket.title is no many-to-many field"),
+    ],
+    ids=str,
+)
+def test_fields_are_what_they_are_named_for(names, problem):
+    """
+    A mistake in a registration is refused by name, before anything is saved.
+    """
+    serializer = TicketType.serializer_class
+    kind = type("Kind", (ObjectType,), {"name": "x", "serializer_class": serializer, **names})
+    with pytest.raises(RegistrationError, match=problem):
+        register(kind)
+    assert "x" not in registry.names()
+
+
+@isolate_apps("apps.tickets")
+def test_an_owner_is_known_by_its_primary_key():
+    """
+    A foreign key to another column names streams that nobody could subscribe to.
+    """
+
+    class Page(models.Model):
+        card = models.ForeignKey(Card, models.CASCADE, to_field="number")
+
+        class Meta:
+            app_label = "tickets"
+
+    meta = type("Meta", (), {"model": Page, "fields": ["card"]})
+    serializer = type("PageSerializer", (serializers.ModelSerializer,), {"Meta": meta})
+    names = {"name": "page", "serializer_class": serializer, "collections": {"card.pages": "card"}}
+    with pytest.raises(RegistrationError, match=r"Page\.card is no foreign key to a primary key"):
+        register(type("Kind", (ObjectType,), names))
+
+
+def test_what_is_announced_along_is_live():
+    """
+    A parent of no registered type is an error of the check.
+    """
+    serializer = TicketType.serializer_class
+    names = {"name": "x", "serializer_class": serializer, "also": ("assignee", "project")}
+    register(type("Kind", (ObjectType,), names))
+    try:
+        (found,) = parents_are_live()
+    finally:
+        unregister("x")
+    assert ("realtime.E007", "'x' announces also 'assignee', which is not live.") == (
+        found.id,
+        found.msg,
+    )
+    assert [] == parents_are_live()
 
 
 @isolate_apps("apps.tickets")
@@ -226,7 +295,7 @@ def test_a_model_of_two_types(empty_outbox, ticket, announced):
         )
 
     try:
-        ticket.title = "Changed"
+        ticket.title, project = "Changed", ticket.project_id
         ticket.save()
         before = announced()
         ticket.project = Project.objects.create(name="Office")
@@ -236,7 +305,7 @@ def test_a_model_of_two_types(empty_outbox, ticket, announced):
         unregister("brief")
     assert [
         (f"brief:{ticket.pk}", "UPDATE_BRIEF"),
-        (f"project.tickets:{ticket.project_id}", "UPDATE_TICKET"),
+        (f"project.tickets:{project}", "UPDATE_TICKET"),
         (f"ticket:{ticket.pk}", "UPDATE_TICKET"),
     ] == sorted(before)
     assert ["CREATE_TICKET", "DELETE_TICKET", "UPDATE_BRIEF", "UPDATE_TICKET"] == sorted(
