@@ -71,7 +71,7 @@ def _saving_table(original: Any) -> Any:
         using: str | None = None,
         update_fields: Any = None,
     ) -> Any:
-        if raw or not affected(type(self)):
+        if raw:
             return original(self, raw, cls, force_insert, force_update, using, update_fields)
         from .saves import save_table
 

@@ -54,7 +54,7 @@ def save_table(
     do to the instance; those of ``post_save`` may change the row again, and that is announced next.
     """
     seen, own = _save_of(instance), _concrete(instance)
-    if seen is None:
+    if seen is None:  # not of a live model
         return original(instance, False, table, force_insert, force_update, *args)
     forced = bool(force_insert) and table is own
     seen.look(is_new=forced or (not force_update and _is_inserted(instance)))

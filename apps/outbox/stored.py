@@ -141,9 +141,7 @@ def as_stored(model: type[models.Model], instance: models.Model, using: str) -> 
     known = vars(instance)
     names, values = [], []
     for field in model._meta.concrete_fields:
-        if field.attname not in known:
-            return None
-        value = known[field.attname]
+        value = known.get(field.attname, ...)  # which no column gives back
         if isinstance(value, enum.Enum):
             value = value.value
         if value is not None and not _comes_back(field, value):
@@ -156,10 +154,7 @@ def as_stored(model: type[models.Model], instance: models.Model, using: str) -> 
 def same(field: Any, one: Any, other: Any) -> bool:
     """Whether two values of a field are one for the database: in JSON, 1 and true are two."""
     if isinstance(field, models.JSONField):
-        try:
-            return _json(field, one) == _json(field, other)
-        except (TypeError, ValueError):  # what is no JSON, the database will refuse
-            return False
+        return _json(field, one) == _json(field, other)
     return bool(one == other)
 
 

@@ -1,6 +1,7 @@
 """A save announces what the database will hold, if and only if it commits."""
 
 import copy
+import datetime as dt
 import pickle
 import threading
 from contextlib import contextmanager, suppress
@@ -308,6 +309,16 @@ class TestPayload:
         item = Item.objects.create(title="a")
         Item(pk=item.pk, **{"title": "a", **values}).save()
         assert shown.items() <= payloads()[-1].items()
+
+    def test_of_a_time_is_in_one_zone(self, project):
+        """
+        A time of another zone is announced as it comes out of the database.
+        """
+        east = dt.timezone(dt.timedelta(hours=2))
+        Ticket.objects.create(
+            project=project, title="a", created=dt.datetime(2026, 1, 1, 1, tzinfo=east)
+        )
+        assert ["2025-12-31T23:00:00Z"] * 2 == [payload["created"] for payload in payloads()]
 
     def test_of_an_enumeration_is_its_value(self, ticket):
         """

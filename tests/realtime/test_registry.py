@@ -5,9 +5,9 @@ import uuid
 import pytest
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
-from django.db import models, transaction
+from django.db import connection, models, transaction
 from django.test import Client
-from django.test.utils import isolate_apps
+from django.test.utils import CaptureQueriesContext, isolate_apps
 from rest_framework import serializers
 
 from apps.outbox.models import NotificationOutbox
@@ -298,6 +298,8 @@ def test_a_model_of_two_types(empty_outbox, ticket, announced):
         ticket.title, project = "Changed", ticket.project_id
         ticket.save()
         before = announced()
+        with CaptureQueriesContext(connection) as captured:
+            ticket.save()
         ticket.project = Project.objects.create(name="Office")
         ticket.save()
         moved = announced()[len(before) + 1 :]
@@ -308,6 +310,8 @@ def test_a_model_of_two_types(empty_outbox, ticket, announced):
         (f"project.tickets:{project}", "UPDATE_TICKET"),
         (f"ticket:{ticket.pk}", "UPDATE_TICKET"),
     ] == sorted(before)
+    # Who asks the row asks it for both.
+    assert 1 == len([query for query in captured if "FOR NO KEY UPDATE" in query["sql"]])
     assert ["CREATE_TICKET", "DELETE_TICKET", "UPDATE_BRIEF", "UPDATE_TICKET"] == sorted(
         event for _, event in moved
     )
