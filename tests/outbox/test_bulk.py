@@ -15,22 +15,11 @@ from apps.outbox.exceptions import CaptureError, PayloadError
 from apps.outbox.models import NotificationOutbox
 from apps.realtime.registry import register, unregister
 from apps.tickets.models import Project, Ticket
+from tests.database import payloads, statements, wait_for_a_waiting_lock
 from tests.library.live import ItemType
 from tests.library.models import Book, Card, Item, Shelf, Tag
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-def payloads(**lookup):
-    rows = NotificationOutbox.objects.filter(**lookup).order_by("id")
-    return list(rows.values_list("payload", flat=True))
-
-
-def statements(change):
-    """Return the first word of each statement, its table left out where it is not needed."""
-    with CaptureQueriesContext(connection) as captured:
-        change()
-    return [query["sql"].split()[0] for query in captured]
 
 
 @pytest.fixture
@@ -179,7 +168,7 @@ class TestUpdate:
         with transaction.atomic():
             Item.objects.filter(count=1).update(count=7)
             thread.start()
-            _wait_for_a_waiting_lock()
+            wait_for_a_waiting_lock()
         thread.join()
         assert [0] == done
         assert "late" not in [payload.get("title") for payload in payloads()]
@@ -197,7 +186,7 @@ class TestUpdate:
         with transaction.atomic():
             Item.objects.filter(count=1).update(title="first")
             thread.start()
-            _wait_for_a_waiting_lock()
+            wait_for_a_waiting_lock()
             Item.objects.filter(count=2).update(count=1)
         thread.join()
         shown = {payload["title"] for payload in payloads(stream=f"item:{items[2].pk}")}
@@ -352,7 +341,7 @@ class TestBulkCreate:
         with transaction.atomic():
             first = Card.objects.create(number=1)
             thread.start()
-            _wait_for_a_waiting_lock()
+            wait_for_a_waiting_lock()
         thread.join()
         assert 2 == len(created[0])
         events = NotificationOutbox.objects.filter(object_id=str(first.pk)).order_by("id")
@@ -370,12 +359,3 @@ def test_a_child_is_read_with_its_parent(items):
     shown = [(p["title"], p["pages"]) for p in payloads(object_type="book")]
     assert [("c", 1), ("c", 2)] == shown
     assert ["c"] == [p["title"] for p in payloads(stream=f"item:{book.pk}")]
-
-
-def _wait_for_a_waiting_lock():
-    """Return when another connection waits for a lock of this one."""
-    with connection.cursor() as cursor:
-        waiting = 0
-        while not waiting:
-            cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
-            (waiting,) = cursor.fetchone()

@@ -4,14 +4,12 @@ import threading
 
 import pytest
 from django.db import DatabaseError, connection, connections, transaction
-from django.db.models.signals import post_delete, pre_delete
-from django.test.utils import CaptureQueriesContext
 
 from apps.outbox.models import NotificationOutbox, Stream
 from apps.realtime import hashids
 from apps.tickets.models import Project, Ticket
-from tests.law import assert_law
-from tests.library.models import Book, Item, Node, Note, Reader, Shelf, Tag, Treasure
+from tests.database import statements, wait_for_a_waiting_lock
+from tests.library.models import Book, Item, Note, Reader, Shelf, Tag, Treasure
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("empty_outbox")]
 
@@ -91,12 +89,6 @@ def test_no_ghost_returns_after_its_deletion(ticket, announced):
     assert ["DELETE_TICKET", "DELETE_TICKET"] == [event for _, event in announced()]
 
 
-def statements(change):
-    with CaptureQueriesContext(connection) as captured:
-        change()
-    return [query["sql"].split()[0] for query in captured]
-
-
 def test_waits_for_who_refers_to_the_object(ticket):
     """
     A deletion waits at its beginning, holding nothing: who made it wait may go on and save the object.
@@ -111,10 +103,7 @@ def test_waits_for_who_refers_to_the_object(ticket):
         # As the database does for a foreign key to the ticket.
         cursor.execute("SELECT 1 FROM tickets_ticket FOR KEY SHARE")
         thread.start()
-        waiting = 0
-        while not waiting:
-            cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
-            (waiting,) = cursor.fetchone()
+        wait_for_a_waiting_lock()
         ticket.title = "Changed"
         ticket.save()
     thread.join()
@@ -134,84 +123,14 @@ def test_takes_what_hangs_on_an_object_first(ticket):
         connections.close_all()
 
     thread = threading.Thread(target=delete)
-    with transaction.atomic(), connection.cursor() as cursor:
+    with transaction.atomic():
         Item.objects.select_for_update().get()
         thread.start()
-        waiting = 0
-        while not waiting:
-            cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
-            (waiting,) = cursor.fetchone()
+        wait_for_a_waiting_lock()
         item.title = "b"
         item.save()
     thread.join()
     assert not Shelf.objects.exists()
-
-
-class TestReceivers:
-    """What others do to a row that is about to be deleted, or has just been."""
-
-    def test_a_foreign_key_that_decides_is_set_to_null_first(self, ticket):
-        """
-        A tree that is deleted at once: each node is gone once from wherever it was.
-        """
-        root = Node.objects.create(name="root")
-        child = Node.objects.create(name="child", parent=root)
-        Node.objects.create(name="leaf", parent=child)
-        Node.objects.all().delete()
-        rows = NotificationOutbox.objects.filter(event="DELETE_NODE").values_list(
-            "stream", flat=True
-        )
-        assert len(set(rows)) == len(rows)
-        assert_law("node")
-
-    def test_move_it_before(self, ticket):
-        """
-        A row that a receiver of pre_delete moves is gone from where it then is.
-        """
-        office = Project.objects.create(name="Office")
-
-        def move(instance, **_):
-            instance.project = office
-            instance.save()
-
-        pre_delete.connect(move, sender=Ticket)
-        try:
-            ticket.delete()
-        finally:
-            pre_delete.disconnect(move, sender=Ticket)
-        rows = NotificationOutbox.objects.filter(stream=f"project.tickets:{office.pk}")
-        assert ["CREATE_TICKET", "DELETE_TICKET"] == list(
-            rows.order_by("id").values_list("event", flat=True)
-        )
-
-    def test_delete_it_before(self, ticket):
-        """
-        A row that a receiver deletes is gone once.
-        """
-
-        def delete(instance, **_):
-            pre_delete.disconnect(delete, sender=Ticket)
-            Ticket.objects.filter(pk=instance.pk).delete()
-
-        pre_delete.connect(delete, sender=Ticket)
-        ticket.delete()
-        assert 2 == NotificationOutbox.objects.filter(event="DELETE_TICKET").count()
-
-    def test_bring_it_back_afterwards(self, ticket):
-        """
-        A row that a receiver of post_delete inserts again is there, and new.
-        """
-
-        def bring_back(instance, **_):
-            Ticket(pk=instance.pk, project=instance.project, title="Back").save()
-
-        post_delete.connect(bring_back, sender=Ticket)
-        try:
-            ticket.delete()
-        finally:
-            post_delete.disconnect(bring_back, sender=Ticket)
-        events = NotificationOutbox.objects.order_by("id").values_list("event", flat=True)
-        assert ["DELETE_TICKET"] * 2 + ["CREATE_TICKET"] * 2 == list(events)
 
 
 class TestCost:

@@ -1,10 +1,6 @@
 """A save announces what the database will hold, if and only if it commits."""
 
-import copy
-import datetime as dt
-import pickle
 import threading
-from contextlib import contextmanager, suppress
 from functools import partial
 
 import pytest
@@ -13,48 +9,24 @@ from django.contrib.auth import get_user_model
 from django.db import connection, connections, transaction
 from django.db.models import F, Value
 from django.db.models.functions import Concat
-from django.db.models.signals import post_save, pre_save
-from django.test.utils import CaptureQueriesContext
 
 from apps.outbox.exceptions import PayloadError
 from apps.outbox.models import NotificationOutbox
-from apps.realtime.groups import stream_for
 from apps.realtime.registry import register, unregister
-from apps.tickets.live import TicketType
 from apps.tickets.models import Project, Ticket
 from apps.tickets.serializers import ProjectSerializer, TicketSerializer
+from tests.database import payloads, statements, update, wait_for_a_waiting_lock
 from tests.law import assert_law
 from tests.library.live import ItemType
-from tests.library.models import Book, Card, Item, Label, Node, Reader, Shelf, Sign, Tag
+from tests.library.models import Book, Card, Item, Node, Reader, Tag
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("empty_outbox")]
-
-
-def update(ticket):
-    """What an update of the ticket announces."""
-    return [
-        (stream_for("project.tickets", ticket.project_id), "UPDATE_TICKET"),
-        (stream_for("ticket", ticket.pk), "UPDATE_TICKET"),
-    ]
 
 
 class _Equal(str):
     """Text that is equal to what is stored, and of another type."""
 
     __slots__ = ()
-
-
-def _wait_for_a_waiting_lock():
-    """Return when another connection waits for a lock of this one."""
-    with connection.cursor() as cursor:
-        waiting = 0
-        while not waiting:
-            cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
-            (waiting,) = cursor.fetchone()
-
-
-def payloads():
-    return list(NotificationOutbox.objects.order_by("id").values_list("payload", flat=True))
 
 
 class TestCreate:
@@ -165,7 +137,7 @@ class TestUpdate:
             ticket.save()
             thread.start()
             begun.wait()
-            _wait_for_a_waiting_lock()
+            wait_for_a_waiting_lock()
         thread.join()
         assert update(ticket) * 2 == announced()
         assert "The logo is blurred" == Ticket.objects.get().title == payloads()[-1]["title"]
@@ -267,300 +239,6 @@ class TestUpdate:
         project.save()
         assert [(f"project:{project.pk}", "UPDATE_PROJECT")] == announced()
         assert [ProjectSerializer(project).data] == payloads()
-
-
-class TestPayload:
-    """What is announced is what reading the row back would give, wherever it comes from."""
-
-    def test_knows_nothing_of_what_the_instance_remembers(self, ticket, demo, announced):
-        """
-        Neither a related object, nor a prefetched list, nor an annotation of the instance gets in.
-        """
-        ticket.assignee = demo
-        ticket.save()
-        stale = Ticket.objects.select_related("assignee").get()
-        get_user_model().objects.filter(pk=demo.pk).update(username="renamed")
-        stale.title = "Changed"
-        stale.save()
-        assert ["renamed"] * 2 == [payload["assignee"] for payload in payloads()[-2:]]
-        project = Project.objects.prefetch_related("members").get()
-        project.members.clear()
-        project = Project.objects.prefetch_related("members").get()
-        Project.objects.get().members.add(demo)
-        project.name = "Changed"
-        project.save()
-        assert ["renamed"] == payloads()[-1]["members"]
-
-    @pytest.mark.parametrize(
-        ("values", "shown"),
-        [
-            ({"price": "1.5"}, {"price": "1.50"}),
-            ({"price": 2}, {"price": "2.00"}),
-            ({"count": "7"}, {"count": 7}),
-            ({"notes": {1: (2, 3)}}, {"notes": {"1": [2, 3]}}),
-            ({"title": _Equal("x")}, {"title": "x"}),
-        ],
-        ids=str,
-    )
-    def test_shows_what_the_column_makes_of_a_value(self, values, shown):
-        """
-        A value of another type is announced as it is stored.
-        """
-        item = Item.objects.create(title="a")
-        Item(pk=item.pk, **{"title": "a", **values}).save()
-        assert shown.items() <= payloads()[-1].items()
-
-    def test_of_a_time_is_in_one_zone(self, project):
-        """
-        A time of another zone is announced as it comes out of the database.
-        """
-        east = dt.timezone(dt.timedelta(hours=2))
-        Ticket.objects.create(
-            project=project, title="a", created=dt.datetime(2026, 1, 1, 1, tzinfo=east)
-        )
-        assert ["2025-12-31T23:00:00Z"] * 2 == [payload["created"] for payload in payloads()]
-
-    def test_of_an_enumeration_is_its_value(self, ticket):
-        """
-        Choices are what they stand for, and need no further query.
-        """
-        ticket.status, ticket.priority = Ticket.Status.CLOSED, Ticket.Priority.HIGH
-        ticket.save()
-        assert ["closed", 3] == [payloads()[0][name] for name in ("status", "priority")]
-
-    def test_that_cannot_be_made_takes_the_save_back(self, ticket, announced):
-        """
-        A serializer that raises says which object it was; nothing of the save is committed.
-        """
-        broken = type("Broken", (TicketType,), {"payload": lambda self, instance: 1 / 0})
-        unregister("ticket")
-        register(broken)
-        try:
-            ticket.title = "Changed"
-            with pytest.raises(ZeroDivisionError) as caught:
-                ticket.save()
-        finally:
-            unregister("ticket")
-            register(TicketType)
-        note = f"tickets.Ticket {ticket.pk} is not saved: the payload of 'ticket' can't be made."
-        assert [note] == caught.value.__notes__
-        assert "The logo is blurred" == Ticket.objects.get().title
-        assert [] == announced()
-
-    def test_that_cannot_be_stored_names_field_and_type(self, ticket, announced):
-        """
-        A payload with a value that is no JSON names the field and the value's type.
-        """
-        odd = type("Odd", (TicketType,), {"payload": lambda self, row: {"at": {"x": object()}}})
-        unregister("ticket")
-        register(odd)
-        try:
-            ticket.title = "Changed"
-            with pytest.raises(PayloadError, match=r"ticket\.at\.x: .* got object"):
-                ticket.save()
-        finally:
-            unregister("ticket")
-            register(TicketType)
-        assert [] == announced()
-
-
-@contextmanager
-def receiving(signal, receiver, model=Ticket):
-    """For as long, the model's signal is received."""
-    signal.connect(receiver, sender=model, weak=False)
-    yield
-    signal.disconnect(receiver, sender=model)
-
-
-class TestReceivers:
-    """What receivers of Django's signals do to an object that is being saved."""
-
-    def test_change_it_before(self, ticket, announced):
-        """
-        A change that only a receiver makes is a change.
-        """
-
-        def close(instance, **_):
-            instance.status = "closed"
-
-        with receiving(pre_save, close):
-            ticket.save()
-        assert update(ticket) == announced()
-        assert "closed" == payloads()[-1]["status"]
-
-    def test_move_it_before(self, ticket, announced):
-        """
-        A move that a receiver makes is a move, whatever the instance was when it was saved.
-        """
-        office = Project.objects.create(name="Office")
-        left = ticket.project_id
-        NotificationOutbox.objects.all().delete()
-
-        def move(instance, **_):
-            instance.project = office
-
-        ticket.title = "Changed"
-        with receiving(pre_save, move):
-            ticket.save()
-        assert (f"project.tickets:{left}", "DELETE_TICKET") in announced()
-        assert (f"project.tickets:{office.pk}", "CREATE_TICKET") in announced()
-
-    def test_change_its_row_afterwards(self, ticket):
-        """
-        What a receiver writes to the row comes after the save, and is announced last.
-        """
-
-        def raise_priority(instance, **_):
-            Ticket.objects.filter(pk=instance.pk).update(priority=3)
-
-        ticket.title = "Changed"
-        with receiving(post_save, raise_priority):
-            ticket.save()
-        assert [2, 2, 3, 3] == [payload["priority"] for payload in payloads()]
-
-    @pytest.mark.parametrize("signal", [pre_save, post_save], ids=["before", "after"])
-    def test_save_it_again(self, ticket, signal):
-        """
-        A save within a save is one of its own; the outer one is announced as well.
-        """
-
-        def save_again(instance, **_):
-            if instance.status == "open":
-                instance.status = "closed"
-                instance.save(update_fields=["status"])
-                instance.title = "Again"
-
-        ticket.title = "Changed"
-        with receiving(signal, save_again):
-            ticket.save()
-        stored = Ticket.objects.get()
-        last = payloads()[-1]
-        assert (stored.title, stored.status) == (last["title"], last["status"])
-        assert 4 == len(payloads())
-
-    def test_fail_to_save_it_again(self, ticket, announced):
-        """
-        A save within a save that is refused leaves the outer one as it was.
-        """
-
-        def save_nonsense(instance, **_):
-            if instance.title == "Changed":
-                instance.title = "a\x00"
-                with suppress(PayloadError):
-                    instance.save()
-                instance.title = "Changed again"
-
-        ticket.title = "Changed"
-        with receiving(pre_save, save_nonsense):
-            ticket.save()
-        assert update(ticket) == announced()
-
-    @pytest.mark.parametrize("signal", [pre_save, post_save], ids=["before", "after"])
-    def test_copy_it(self, ticket, signal):
-        """
-        An instance that is being saved can be pickled and copied as ever.
-        """
-        copies = []
-
-        def keep(instance, **_):
-            copies.extend([pickle.loads(pickle.dumps(instance)), copy.deepcopy(instance)])
-
-        ticket.title = "Changed"
-        with receiving(signal, keep):
-            ticket.save()
-        assert ["Changed"] * 2 == [found.title for found in copies]
-
-    def test_change_another_object_first(self):
-        """
-        What a receiver of post_save does to others comes after the save, in the order it was done.
-        """
-        shelf = Shelf(name="s")
-
-        def fill(instance, created, **_):
-            if created:
-                Item.objects.create(title="a", shelf=instance)
-
-        with receiving(post_save, fill, Shelf):
-            shelf.save()
-        events = NotificationOutbox.objects.filter(stream=f"shelf:{shelf.pk}").order_by("id")
-        assert ["CREATE_SHELF", "UPDATE_SHELF"] == list(events.values_list("event", flat=True))
-        assert_law("shelf", "item")
-
-
-class TestColumns:
-    """Columns that make something else of what they are given."""
-
-    @pytest.fixture(autouse=True)
-    def no_signs(self, db):
-        """Django's flush doesn't find tables with a schema."""
-        yield
-        Sign.objects.all()._raw_delete("default")
-
-    def test_that_store_another_value(self):
-        """
-        What is stored is announced, by a save and in bulk; the same value again is no change.
-        """
-        values = {"address": "2001:0DB8::0001", "text": "ABC"}
-        sign = Sign.objects.create(**values)
-        Sign.objects.bulk_create([Sign(**values)])
-        shown = {(payload["address"], payload["text"]) for payload in payloads()}
-        assert {("2001:db8::1", "abc")} == shown
-        assert_law("sign")
-        sign.text = "XYZ"
-        sign.save()
-        assert "xyz" == payloads()[-1]["text"]
-
-    def test_that_make_a_value_of_their_own(self):
-        """
-        A column that changes with each save is a change.
-        """
-        sign = Sign.objects.create()
-        sign.save()
-        assert [1, 2] == [payload["version"] for payload in payloads()]
-
-    @pytest.mark.parametrize(
-        ("before", "after", "count"),
-        [({"a": 1}, {"a": True}, 1), ({"a": 0}, {"a": False}, 1), ({"a": [1]}, {"a": (1,)}, 0)],
-        ids=str,
-    )
-    def test_of_json_tell_numbers_from_truth(self, before, after, count):
-        """
-        In JSON 1 and true are two values, and a tuple is a list.
-        """
-        item = Item.objects.create(title="a", notes=before)
-        NotificationOutbox.objects.all().delete()
-        item.notes = after
-        item.save()
-        Item.objects.update(notes=after)
-        assert count == NotificationOutbox.objects.count()
-
-    def test_of_json_refuse_what_is_none(self):
-        """
-        A value that is no JSON is named before any SQL, with its type.
-        """
-        with pytest.raises(PayloadError, match=r"item\.notes: .*type object"):
-            Item(title="a", notes={"x": object()}).save()
-
-    def test_that_the_database_computes(self):
-        """
-        A computed column that is tracked changes with what it is computed from.
-        """
-        label = Label.objects.create(title="a")
-        label.title = "b"
-        label.save()
-        label.save()
-        Label.objects.update(title="c")
-        assert ["A", "B", "C"] == [payload["upper"] for payload in payloads()]
-
-    def test_of_a_table_with_a_schema(self):
-        """
-        Whatever the table's name, its rows are found.
-        """
-        sign = Sign.objects.create(text="a")
-        Sign.objects.update(text="b")
-        sign.delete()
-        events = NotificationOutbox.objects.order_by("id").values_list("event", flat=True)
-        assert ["CREATE_SIGN", "UPDATE_SIGN", "DELETE_SIGN"] == list(events)
 
 
 class TestInheritance:
@@ -680,35 +358,28 @@ class TestAtomicity:
 
 
 class TestCost:
-    def queries(self, change):
-        with CaptureQueriesContext(
-            connection,
-        ) as captured:
-            change()
-        return [query["sql"].split()[0] for query in captured]
-
     def test_of_a_changed_save_is_one_insert(self, project, ticket):
         """
         A changed save costs one statement more, whatever it writes; no savepoint.
         """
         project.name = "Intranet"
-        assert ["BEGIN", "UPDATE", "SELECT", "INSERT", "COMMIT"] == self.queries(project.save)
+        assert ["BEGIN", "UPDATE", "SELECT", "INSERT", "COMMIT"] == statements(project.save)
         ticket.title = "Changed"
-        assert ["BEGIN", "UPDATE", "INSERT", "COMMIT"] == self.queries(ticket.save)
+        assert ["BEGIN", "UPDATE", "INSERT", "COMMIT"] == statements(ticket.save)
 
     def test_of_a_created_object_is_one_insert(self, project):
         """
         A new object costs one statement more.
         """
         create = partial(Ticket.objects.create, project=project, title="New")
-        assert ["BEGIN", "INSERT", "INSERT", "COMMIT"] == self.queries(create)
+        assert ["BEGIN", "INSERT", "INSERT", "COMMIT"] == statements(create)
 
     def test_of_a_move_is_one_read_more(self, ticket):
         """
         Where the instance can't know which streams the row leaves, it is read, locked.
         """
         ticket.project = Project.objects.create(name="Office")
-        assert ["BEGIN", "SELECT", "UPDATE", "INSERT", "COMMIT"] == self.queries(ticket.save)
+        assert ["BEGIN", "SELECT", "UPDATE", "INSERT", "COMMIT"] == statements(ticket.save)
 
     def test_of_some_fields_is_one_read_more(self, ticket):
         """
@@ -716,13 +387,13 @@ class TestCost:
         """
         ticket.title = "Changed"
         save = partial(ticket.save, update_fields=["title"])
-        assert ["BEGIN", "UPDATE", "SELECT", "INSERT", "COMMIT"] == self.queries(save)
+        assert ["BEGIN", "UPDATE", "SELECT", "INSERT", "COMMIT"] == statements(save)
 
     def test_of_an_unchanged_save_is_one_read(self, project):
         """
         A save that changes nothing reads the row, and inserts nothing.
         """
-        assert ["BEGIN", "SELECT", "UPDATE", "COMMIT"] == self.queries(project.save)
+        assert ["BEGIN", "SELECT", "UPDATE", "COMMIT"] == statements(project.save)
 
 
 class TestSeveralDatabases:

@@ -1,0 +1,46 @@
+"""What tests see of the database: what is announced, by which statements, and who waits for whom."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from apps.outbox.models import NotificationOutbox
+from apps.realtime.groups import stream_for
+from apps.tickets.models import Ticket
+
+PATIENCE = 20
+
+
+def payloads(**lookup: Any) -> list[Any]:
+    """Return the payloads in the outbox, in order."""
+    rows = NotificationOutbox.objects.filter(**lookup).order_by("id")
+    return list(rows.values_list("payload", flat=True))
+
+
+def update(ticket: Ticket) -> list[tuple[str, str]]:
+    """Return what an update of a ticket announces: streams and events."""
+    return [
+        (stream_for("project.tickets", ticket.project_id), "UPDATE_TICKET"),
+        (stream_for("ticket", ticket.pk), "UPDATE_TICKET"),
+    ]
+
+
+def statements(change: Callable[[], Any]) -> list[str]:
+    """Return the first word of each statement with which something is done."""
+    with CaptureQueriesContext(connection) as captured:
+        change()
+    return [query["sql"].split()[0] for query in captured]
+
+
+def wait_for_a_waiting_lock() -> None:
+    """Return when another connection waits for a lock, of this one's perhaps."""
+    end = time.monotonic() + PATIENCE
+    with connection.cursor() as cursor:
+        waiting = 0
+        while not waiting:
+            assert time.monotonic() < end, "Nobody waits."
+            cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
+            (waiting,) = cursor.fetchone()
