@@ -1,0 +1,65 @@
+"""`manage.py drain` publishes without Celery."""
+
+import signal
+import subprocess
+import sys
+
+import pytest
+from django.conf import settings
+from django.core.management import CommandError, call_command
+from django.db import connection
+
+from apps.outbox.models import NotificationOutbox
+from tests.processes import PATIENCE, Site, wait_until
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def test_once(ticket, capsys):
+    """
+    What is due is published, and the command says how much.
+    """
+    rows = NotificationOutbox.objects.count()
+    call_command("drain")
+    assert f"{rows} published, 0 failed, 0 left.\n" in capsys.readouterr().out
+    call_command("drain")
+    assert "0 published, 0 failed, 0 left.\n" in capsys.readouterr().out
+
+
+def test_once_with_the_layer_away(ticket, settings):
+    """
+    Where nothing could be published the command fails, and says why that may be.
+    """
+    layer = {**settings.CHANNEL_LAYERS["default"], "CONFIG": {"hosts": ["redis://127.0.0.1:1"]}}
+    settings.CHANNEL_LAYERS = {"default": layer}
+    with pytest.raises(CommandError, match=r"0 published, 0 failed, \d+ left\. The channel layer"):
+        call_command("drain")
+    assert NotificationOutbox.objects.pending().exists()
+
+
+def test_forever(ticket, tmp_path):
+    """
+    It goes on, through a lost connection to the database, until it is told to stop.
+    """
+    command = [sys.executable, "manage.py", "drain", "--forever", "--interval", "0.1"]
+    with Site(tmp_path) as site:
+        process = subprocess.Popen(command, cwd=settings.BASE_DIR, env=site.environment)
+        try:
+            wait_until(is_published, "the first rows are published")
+            with connection.cursor() as cursor:
+                cursor.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                    " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                )
+            ticket.title = "Changed"
+            ticket.save()
+            wait_until(is_published, "the next rows are published")
+            process.send_signal(signal.SIGTERM)
+            assert 0 == process.wait(PATIENCE)
+        finally:
+            process.kill()
+            process.wait()
+
+
+def is_published():
+    return not NotificationOutbox.objects.pending().exists()

@@ -1,0 +1,62 @@
+"""`manage.py drain`."""
+
+import logging
+import signal
+import threading
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import DEFAULT_DB_ALIAS, DatabaseError, connections
+
+from apps.outbox.models import NotificationOutbox
+
+from ...relay import Relay
+
+logger = logging.getLogger(__name__)
+
+
+class Command(BaseCommand):
+    help = (
+        "Publish what is due, without Celery and beat: once, or with --forever until SIGTERM or Ctrl-C. "
+        "Safe beside workers. Once, it says what is left, and exits with 1 if it could publish nothing of it."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "--forever", action="store_true", help="go on, as worker and beat together would"
+        )
+        parser.add_argument(
+            "--interval", type=float, default=1.0, help="seconds between looks (default: 1)"
+        )
+
+    def handle(self, *args: Any, forever: bool, interval: float, **_: Any) -> None:
+        with Relay(using=DEFAULT_DB_ALIAS) as relay:
+            if forever:
+                self._drain_forever(relay, interval)
+            else:
+                self._drain_once(relay)
+
+    def _drain_once(self, relay: Relay) -> None:
+        drained = relay.drain()
+        left = NotificationOutbox.objects.using(relay.using).pending().count()
+        outcome = f"{drained.published} published, {drained.failed} failed, {left} left."
+        if left and not drained.published:
+            raise CommandError(
+                f"{outcome} The channel layer is away, a worker is at it, or they wait for a retry."
+            )
+        self.stdout.write(outcome)
+
+    def _drain_forever(self, relay: Relay, interval: float) -> None:
+        stop = threading.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            # The batch in hand is settled first.
+            signal.signal(number, lambda *_: stop.set())
+        self.stdout.write("Draining. Ctrl-C stops.")
+        self.stdout.flush()
+        while not stop.is_set():
+            try:
+                relay.drain()
+            except DatabaseError as error:
+                logger.warning("The database is away: %s", error, extra={"action": "database_away"})
+                connections[relay.using].close()
+            stop.wait(interval)
