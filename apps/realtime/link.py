@@ -20,6 +20,8 @@ ANSWER_SECONDS = 2.0
 #: After so much silence the link asks whether Redis is there.
 SILENCE_SECONDS = 5.0
 RECONNECT_SECONDS = 1.0
+#: A task that hasn't ended so long after it was cancelled is cancelled again.
+SWALLOWED_SECONDS = 0.05
 #: Names in one SUBSCRIBE.
 NAMES_AT_ONCE = 500
 
@@ -105,8 +107,7 @@ class Link:
     async def flush(self) -> None:
         """Stop listening, forget what was wanted and close the connections."""
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await _end([self._task], SWALLOWED_SECONDS * 20)
             self._task = None
         self._wanted.clear()
         for client in (self._redis, self._listener):
@@ -136,9 +137,7 @@ class Link:
             try:
                 await asyncio.gather(*tasks)
             finally:
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
+                await _end(tasks, SWALLOWED_SECONDS)
 
     async def _ask(self, pubsub: Any) -> None:
         """Keep the connection subscribed to what is wanted."""
@@ -194,6 +193,16 @@ class Link:
             waiting.set_result(None)
         self._confirmed, self._unconfirmed, self._unheard = set(), set(), set()
         self._awaited = {}
+
+
+async def _end(tasks: "list[asyncio.Task[None]]", patience: float) -> None:
+    """Cancel tasks until they end: what redis-py does for them may swallow it, and then they go on."""
+    running = set(tasks)
+    while running:
+        for task in running:
+            task.cancel()
+        _, running = await asyncio.wait(running, timeout=patience)
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _is_cancelled() -> bool:

@@ -228,6 +228,22 @@ class TestOutage:
         await until(lambda: proxy.refused >= 3)
         assert 1 == caplog.text.count("Redis is away")
 
+    @pytest.mark.parametrize("steps", range(0, 30, 3))
+    async def test_ends_while_redis_refuses(self, proxy, distant, steps):
+        """
+        At whatever moment of a vain attempt: a layer that is asked to end, ends.
+        """
+        await distant.new_channel()
+        (link,) = distant._get_layer()._shards
+        await proxy.refuse()
+        link._task.cancel()
+        link._task = None
+        link.want("again")
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        async with asyncio.timeout(10):
+            await distant.flush()
+
     async def test_a_join_that_is_confirmed_late_is_made_good(self, proxy, distant, layer):
         """
         Who joined without waiting for the answer to the end is told to look when it comes.
