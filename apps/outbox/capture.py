@@ -18,6 +18,9 @@ from .stored import Rows, locked, related, rows
 INSERTED_ROWS = 20
 COLUMNS = ("stream", "shard", "event_id", "event", "object_type", "object_id", "payload")
 
+#: Rows that the deletions going on are about to delete; None for those that must be looked at again.
+doomed: ContextVar["dict[tuple[Announcer, Any], Any] | None"] = ContextVar("doomed", default=None)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Notification:
@@ -80,15 +83,12 @@ def capture_changes(changes: Iterable[Change], *, using: str) -> None:
         changes = [change for change in _stale(changes, using) if change.key not in captured]
 
 
-#: Rows that the deletions going on are about to delete, as they are now; None, once they are gone.
-doomed: ContextVar[dict[tuple[Announcer, Any], Any] | None] = ContextVar("doomed", default=None)
-
-
 def _follow_doomed(change: Change) -> None:
-    """Note what a receiver, or a foreign key set to null, makes of a row that is about to be deleted."""
+    """Note that a receiver, or a foreign key set to null, changes a row that is about to be deleted."""
     known = doomed.get()
     if known is not None and change.key in known:
-        known[change.key] = change.after
+        # Not what it becomes: the receiver may yet take it back.
+        known[change.key] = None
 
 
 def _notifications(change: Change) -> Iterator[Notification]:

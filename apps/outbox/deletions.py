@@ -42,15 +42,17 @@ def delete_batch(original: Callable[..., int], query: Any, keys: Sequence[Any], 
 
     Receivers of ``pre_delete`` have done what they do to the rows, those of ``post_delete`` come next.
     """
-    count = original(query, keys, using)
     known = doomed.get() or {}
-    gone = {(a, key): known.get((a, key)) for a in deleted(query.model) for key in keys}
+    read = [(a, key) for a in deleted(query.model) for key in keys if (a, key) in known]
+    unsure = {key for a, key in read if known[a, key] is None}
+    own: Any = query.model._meta.concrete_model
+    again = locked(own, using, for_deletion=True, pk__in=unsure) if unsure else {}
+    count = original(query, keys, using)
+    gone = [(a, again.get(key) if key in unsure else known[a, key]) for a, key in read]
     # A row may be there as a proxy's, and again as its own model's: it is gone once.
-    known.update(dict.fromkeys(gone.keys() & known.keys()))
-    changes = ((announcer, row) for (announcer, _), row in gone.items() if row is not None)
-    capture_changes(
-        (Change(announcer=a, before=row, after=None) for a, row in changes), using=using
-    )
+    known.update(dict.fromkeys(read))
+    changes = (Change(announcer=a, before=row, after=None) for a, row in gone if row is not None)
+    capture_changes(changes, using=using)
     return count
 
 

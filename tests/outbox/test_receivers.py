@@ -5,6 +5,7 @@ import pickle
 from contextlib import contextmanager, suppress
 
 import pytest
+from django.db import transaction
 from django.db.models.signals import post_delete, post_save, pre_delete, pre_save
 
 from apps.outbox.exceptions import PayloadError
@@ -21,8 +22,10 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 def receiving(signal, receiver, model=Ticket):
     """For as long, the model's signal is received."""
     signal.connect(receiver, sender=model, weak=False)
-    yield
-    signal.disconnect(receiver, sender=model)
+    try:
+        yield
+    finally:
+        signal.disconnect(receiver, sender=model)
 
 
 class TestSave:
@@ -167,11 +170,8 @@ class TestDelete:
             instance.project = office
             instance.save()
 
-        pre_delete.connect(move, sender=Ticket)
-        try:
+        with receiving(pre_delete, move):
             ticket.delete()
-        finally:
-            pre_delete.disconnect(move, sender=Ticket)
         rows = NotificationOutbox.objects.filter(stream=f"project.tickets:{office.pk}")
         assert ["CREATE_TICKET", "DELETE_TICKET"] == list(
             rows.order_by("id").values_list("event", flat=True)
@@ -190,6 +190,28 @@ class TestDelete:
         ticket.delete()
         assert 2 == NotificationOutbox.objects.filter(event="DELETE_TICKET").count()
 
+    @pytest.mark.parametrize("moves", [True, False], ids=["move", "delete"])
+    def test_take_back_what_they_did_before(self, ticket, moves, announced):
+        """
+        A move or a deletion by a receiver that is rolled back changes nothing of the deletion around it.
+        """
+        office = Project.objects.create(name="Office")
+        left, pk, done = ticket.project_id, ticket.pk, []
+        NotificationOutbox.objects.all().delete()
+
+        def attempt(instance, **_):
+            if not done:
+                done.append(instance)
+                with suppress(ZeroDivisionError), transaction.atomic():
+                    tickets = Ticket.objects.filter(pk=instance.pk)
+                    tickets.update(project=office) if moves else tickets.delete()
+                    raise ZeroDivisionError
+
+        with receiving(pre_delete, attempt):
+            ticket.delete()
+        streams = (f"project.tickets:{left}", f"ticket:{pk}")
+        assert {(stream, "DELETE_TICKET") for stream in streams} == set(announced())
+
     def test_bring_it_back_afterwards(self, ticket):
         """
         A row that a receiver of post_delete inserts again is there, and new.
@@ -198,10 +220,7 @@ class TestDelete:
         def bring_back(instance, **_):
             Ticket(pk=instance.pk, project=instance.project, title="Back").save()
 
-        post_delete.connect(bring_back, sender=Ticket)
-        try:
+        with receiving(post_delete, bring_back):
             ticket.delete()
-        finally:
-            post_delete.disconnect(bring_back, sender=Ticket)
         events = NotificationOutbox.objects.order_by("id").values_list("event", flat=True)
         assert ["DELETE_TICKET"] * 2 + ["CREATE_TICKET"] * 2 == list(events)
