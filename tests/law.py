@@ -18,7 +18,7 @@ Store = dict[str, dict[tuple[str, str], Any]]
 def number_all() -> None:
     """Number what is committed."""
     for shard in range(SHARDS):
-        while number(shard, using=DEFAULT_DB_ALIAS, claiming=False):
+        while number(shard, using=DEFAULT_DB_ALIAS):
             pass
 
 

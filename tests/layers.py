@@ -14,6 +14,16 @@ class AwayLayer(InMemoryChannelLayer):
         raise ConnectionRefusedError("Nobody listens.")
 
 
+class CountingAwayLayer(AwayLayer):
+    """Counts what it refuses."""
+
+    offered: list[dict[str, Any]] = []
+
+    async def group_send(self, group: str, message: dict[str, Any]) -> NoReturn:
+        self.offered.append(message)
+        await super().group_send(group, message)
+
+
 class HangingLayer(InMemoryChannelLayer):
     """Never answers, as a host does that is behind a broken link."""
 
@@ -38,3 +48,20 @@ class RecordingLayer(InMemoryChannelLayer):
 
     async def group_send(self, group: str, message: dict[str, Any]) -> None:
         self.sent.append((group, message))
+
+
+class SwallowingLayer(InMemoryChannelLayer):
+    """Takes everything and keeps nothing."""
+
+    async def group_send(self, group: str, message: dict[str, Any]) -> None:
+        """Called for each message."""
+
+
+class FastidiousLayer(RecordingLayer):
+    """Refuses some messages, as a broker does that has rules of its own."""
+
+    async def group_send(self, group: str, message: dict[str, Any]) -> None:
+        if '"refused"' in message.get("frame", ""):
+            raise ValueError("It has a word in it that this layer won't carry.")
+        if "frame" in message:  # not a probe
+            await super().group_send(group, message)

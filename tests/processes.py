@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -26,9 +26,9 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def wait_until(condition: Callable[[], Any], what: str) -> Any:
+def wait_until(condition: Callable[[], Any], what: str, patience: float = PATIENCE) -> Any:
     """Return what a condition returns once it is true. Fails, saying what was waited for."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + patience
     while not (result := condition()):
         assert time.monotonic() < deadline, f"waited in vain until {what}"
         time.sleep(0.02)
@@ -42,7 +42,11 @@ def answers(port: int) -> bool:
 
 
 class Site:
-    """Some processes of the Procfile; each can be started, stopped and killed. All end with the block."""
+    """
+    Some processes of the Procfile; each can be started, stopped and killed. All end with the block.
+
+    A digit behind its name makes another one of a kind: ``worker2``.
+    """
 
     def __init__(self, log_folder: Path) -> None:
         self.port, self.daphne_port = free_port(), free_port()
@@ -67,18 +71,20 @@ class Site:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for name in list(self.running):
-            self.stop(name)
+        with ExitStack() as stack:  # whatever one of them does, the others end, too
+            for name, process in list(self.running.items()):
+                process.terminate()
+                stack.callback(self.stop, name)
 
     def start(self, *names: str) -> None:
         """Start processes, and wait until they serve."""
         for name in names:
-            log = (self.log_folder / f"{name}.log").open("ab")
+            log = (self.log_folder / f"{name}.log").open("wb")
             self.running[name] = subprocess.Popen(
-                self.commands[name],
+                self.commands[name.rstrip("0123456789")],
                 shell=True,
                 cwd=settings.BASE_DIR,
-                env=self.environment,
+                env={**self.environment, "PGAPPNAME": name},  # as pg_stat_activity names it
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -112,4 +118,4 @@ class Site:
             return answers(self.port)
         if name == "daphne":
             return answers(self.daphne_port)
-        return name != "worker" or "ready." in self.log(name)
+        return not name.startswith("worker") or "ready." in self.log(name)

@@ -26,14 +26,8 @@ def pytest_load_initial_conftests():
     os.environ.setdefault("SECRET_KEY", "for-tests-only")
     if not (os.environ.get("DATABASE_URL") and os.environ.get("REDIS_URL")):
         os.environ["DATA_DIR"] = str(DATA_DIR)
-        _keeper = subprocess.Popen(
-            [sys.executable, "-m", "tests.servers"],
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        if _keeper.stdout.readline() != "ready\n":
+        _keeper = start_keeper(DATA_DIR)
+        if _keeper is None:
             pytest.exit("The embedded servers did not start; the reason is above.", returncode=3)
     return (yield)
 
@@ -44,7 +38,20 @@ def pytest_unconfigure() -> None:
         _keeper.communicate(timeout=60)
 
 
-def keep() -> None:
+def start_keeper(data_dir: Path, **environment: str) -> "subprocess.Popen[str] | None":
+    """Return a process that keeps the servers of a folder until its standard input ends; None if it can't."""
+    keeper = subprocess.Popen(
+        [sys.executable, "-m", "tests.servers", str(data_dir)],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    return keeper if keeper.stdout.readline() == "ready\n" else None
+
+
+def keep(data_dir: Path) -> None:
     """Run the embedded servers until standard input ends."""
     # Not in the process that measures coverage: it would be too early there.
     import psycopg  # noqa: PLC0415
@@ -52,7 +59,7 @@ def keep() -> None:
     from config.embedded import EmbeddedServerError, Servers, postgres_url  # noqa: PLC0415
 
     servers = Servers(
-        DATA_DIR,
+        data_dir,
         postgres=not os.environ.get("DATABASE_URL"),
         redis=not os.environ.get("REDIS_URL"),
     )
@@ -61,7 +68,7 @@ def keep() -> None:
             servers.start()
             if servers.wants["PostgreSQL"]:
                 # Test databases needn't survive a power cut.
-                with psycopg.connect(postgres_url(DATA_DIR), autocommit=True) as connection:
+                with psycopg.connect(postgres_url(data_dir), autocommit=True) as connection:
                     connection.execute("ALTER SYSTEM SET fsync = off")
                     connection.execute("SELECT pg_reload_conf()")
             try:
@@ -78,4 +85,4 @@ if __name__ == "__main__":
 
     # Ctrl-C is for pytest; what ends this process is the end of its input.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    keep()
+    keep(Path(sys.argv[1]))

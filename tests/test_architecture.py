@@ -26,7 +26,9 @@ LAYERS = {
     "apps.outbox": [
         {"exceptions", "conf", "backoff"},
         {"payload", "models", "bell", "locks", "stored"},
-        {"announcers", "numbering", "claim", "history", "replay", "retention"},
+        {"announcers", "attempts", "epochs", "numbering", "replay", "retention"},
+        {"rows"},
+        {"claim", "history"},
         {"capture"},
         {"saves", "bulk", "deletions"},
         {"hooks", "checks", "admin", "guard"},

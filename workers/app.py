@@ -7,18 +7,22 @@ from celery import Celery
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
 #: How often the sweep looks, bell or not.
-SWEEP_SECONDS = 1.0
+SWEEP_SECONDS = 0.5
 PRUNE_SECONDS = 600.0
 
-app = Celery("notifier")
+app = Celery("notifier", amqp="workers.broker:Amqp")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.conf.update(
     include=["workers.tasks"],
     task_default_queue="outbox",
     task_ignore_result=True,
+    # Celery closes the database's connections after each task, unless told how many tasks later. Ours close
+    # those that are old or broken, as requests do.
+    CELERY_DB_REUSE_MAX=1_000_000,
     worker_prefetch_multiplier=1,
     worker_hijack_root_logger=False,
     broker_connection_retry_on_startup=True,
+    broker_connection_max_retries=None,  # for ever
     # A web process that rings must not wait long for a broker that is away.
     broker_connection_timeout=1,
     broker_transport_options={
@@ -31,10 +35,6 @@ app.conf.update(
     beat_max_loop_interval=SWEEP_SECONDS,
     beat_schedule={
         "sweep": {"task": "outbox.sweep", "schedule": SWEEP_SECONDS},
-        "prune": {
-            "task": "outbox.prune",
-            "schedule": PRUNE_SECONDS,
-            "options": {"expires": PRUNE_SECONDS},
-        },
+        "prune": {"task": "outbox.prune", "schedule": PRUNE_SECONDS},
     },
 )

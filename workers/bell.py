@@ -16,8 +16,9 @@ from .app import app
 logger = logging.getLogger(__name__)
 
 KEY = "outbox:bell"
-#: A bell whose message got lost rings again after this long; before that, the sweep has looked.
-RINGING_SECONDS = 60
+#: A bell whose message got lost rings again after this long, and at once when the next sweep has drained.
+#: Long, because while workers are away each ring is a message more that waits for them.
+RINGING_SECONDS = 3600
 #: How long a save may wait for Redis, once; and how long nobody asks Redis after it was away.
 ANSWER_SECONDS = 0.2
 COOL_DOWN_SECONDS = 5.0
@@ -37,7 +38,7 @@ def ring(using: str) -> None:
         return
     try:
         if _redis().set(KEY, using, nx=True, px=RINGING_SECONDS * 1000):
-            _send(app)
+            _send(app, DRAIN)
     except Exception as error:  # noqa: BLE001  # whatever it is, the save is committed and the sweep comes
         _away_until = time.monotonic() + COOL_DOWN_SECONDS
         logger.warning("The bell is silent: %s", error, extra={"action": "bell_silent"})
@@ -55,13 +56,22 @@ def sweep(beat: Celery) -> bool:
     """
     Ask a worker to look, bell or not, unless one is asked already; return whether it was.
 
-    Whether is read off the queue, so that an absent worker finds one message, not one for each sweep.
     Raises what the broker of the app ``beat`` raises, if it is away.
     """
-    with beat.pool.acquire(block=True) as connection:
-        if waiting(beat, connection):
+    return send_unless_waiting(beat, DRAIN, most=0)
+
+
+def send_unless_waiting(celery: Celery, task: str, *, most: int) -> bool:
+    """
+    Send a task, unless more than ``most`` messages wait already; return whether it was sent.
+
+    Read off the queue, so that an absent worker finds a message or two, not one for each time.
+    Raises what the broker raises, if it is away.
+    """
+    with celery.pool.acquire(block=True) as connection:
+        if waiting(celery, connection) > most:
             return False
-    _send(beat)
+    _send(celery, task)
     return True
 
 
@@ -71,8 +81,8 @@ def waiting(celery: Celery, connection: Any) -> int:
     return int(queue.queue_declare().message_count)
 
 
-def _send(celery: Celery) -> None:
-    celery.send_task(DRAIN, retry=False, ignore_result=True)
+def _send(celery: Celery, task: str) -> None:
+    celery.send_task(task, retry=False, ignore_result=True)
 
 
 @lru_cache

@@ -2,7 +2,7 @@
 
 from functools import lru_cache
 
-from django.db import DEFAULT_DB_ALIAS
+from django.db import DEFAULT_DB_ALIAS, close_old_connections
 
 from apps.outbox.retention import prune
 
@@ -10,18 +10,25 @@ from . import bell
 from .app import app
 from .relay import Relay
 
+#: A task is cut short after so long, and another asked for: a worker that is told to stop stops soon, and
+#: other tasks have their turn.
+TASK_SECONDS = 1.0
+
 
 @app.task(name="outbox.drain")
 def drain() -> None:
     """Publish what is due."""
     bell.clear()
-    _relay().drain()
+    if _relay().try_to_drain(seconds=TASK_SECONDS).is_cut_short:
+        bell.ring(DEFAULT_DB_ALIAS)
 
 
 @app.task(name="outbox.prune")
 def prune_outbox() -> None:
     """Delete published rows past their retention."""
-    prune(using=DEFAULT_DB_ALIAS)
+    close_old_connections()
+    if prune(using=DEFAULT_DB_ALIAS, seconds=TASK_SECONDS).is_cut_short:
+        prune_outbox.apply_async(retry=False)
 
 
 @lru_cache

@@ -85,6 +85,7 @@ class Announcer:
         return self.model._meta.get_field(name)
 
 
+@cache
 def event_of(verb: str, object_type: str) -> str:
     """Return the name of what a change of an object announces: ``UPDATE_TICKET``."""
     return f"{verb}_{object_type}".upper().replace(".", "_").replace("-", "_")

@@ -177,7 +177,7 @@ def _insert(notifications: Sequence[Notification], using: str) -> None:
     values = ", ".join(["(%s, %s, %s, %s, %s, %s, %s::jsonb)"] * len(notifications))
     with connections[using].cursor() as cursor:
         cursor.execute(
-            f"INSERT INTO {_columns(using)} VALUES {values}",  # noqa: S608  # names and placeholders
+            f"INSERT INTO {_columns(using)} VALUES {values}",  # names and placeholders
             [value for notification in notifications for value in _values(notification)],
         )
 

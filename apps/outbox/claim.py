@@ -1,98 +1,185 @@
-"""The rows of a shard, from the moment a worker takes them to the outcome it records."""
+"""
+Which rows of a shard are published next, and the record of who had them in hand.
+
+A row is *untried* until a worker has taken it, *tried* from then on. Untried rows come first, in large
+batches. Tried ones come in batches of their own, the smaller the more workers died with them: what
+kills its worker ends up alone, and delays nobody else.
+"""
 
 import random
-import traceback
 from collections.abc import Iterable
-from itertools import accumulate
+from dataclasses import dataclass
 
 from django.db import connections
-from django.db.models import F, Func, IntegerField
-from django.db.models.functions import Now
 
-from .backoff import backoff
+from .attempts import retry
 from .conf import outbox_settings
-from .models import SHARDS, NotificationOutbox, OutboxQuerySet
+from .exceptions import WorkerDiedError
+from .locks import numbering_lock, publishing_is_free
+from .models import SHARDS, Claim, NotificationOutbox
+from .numbering import number_batch
+from .rows import DEADLY, Row, read
 
-LONGEST_ERROR = 20_000
+#: So many workers may die with a row, by deploys say, before one that dies with it alone counts as an
+#: attempt.
+FORGIVEN_DEATHS = 10
 
-SHARDS_WITH_WORK = """
-SELECT each.shard FROM generate_series(0, %(last)s) AS each(shard)
-WHERE EXISTS (SELECT FROM {outbox} AS row WHERE row.shard = each.shard AND "offset" IS NULL)
-   OR EXISTS (SELECT FROM {outbox} AS row WHERE row.shard = each.shard AND "offset" IS NOT NULL
-              AND published_at IS NULL AND failed_at IS NULL AND available_at <= statement_timestamp()
-              AND NOT EXISTS (SELECT FROM {outbox} AS before WHERE before.shard = row.shard
-                              AND before.stream = row.stream AND before."offset" IS NOT NULL
-                              AND before.published_at IS NULL AND before.failed_at IS NULL
-                              AND before.attempts > 0
-                              AND before.available_at > statement_timestamp()))
-ORDER BY each.shard
+OUTBOX, CLAIM = NotificationOutbox._meta.db_table, Claim._meta.db_table
+PENDING = '"offset" IS NOT NULL AND published_at IS NULL AND failed_at IS NULL'
+
+WORK = f"""
+SELECT shard,
+    EXISTS (SELECT FROM {OUTBOX} AS row WHERE row.shard = each.shard AND "offset" IS NULL)
+    OR EXISTS (
+        SELECT FROM {OUTBOX} AS row WHERE row.shard = each.shard AND {PENDING} AND claims = 0
+        AND stream NOT IN (
+            SELECT stream FROM {OUTBOX} AS row WHERE row.shard = each.shard AND {PENDING} AND claims > 0
+        )
+    ),
+    EXISTS (
+        SELECT FROM {OUTBOX} AS row WHERE row.shard = each.shard AND {PENDING} AND claims > 0
+        GROUP BY stream HAVING max(available_at) <= statement_timestamp()
+    )
+FROM generate_series(0, {SHARDS - 1}) AS each (shard)
+"""
+# In the order of the offsets: ids are not, where a transaction committed late. A stream with a tried row
+# waits for it.
+UNTRIED = f"""
+SELECT id, pg_column_size(payload), 0 FROM {OUTBOX}
+WHERE shard = %(shard)s AND {PENDING} AND claims = 0
+AND stream NOT IN (SELECT stream FROM {OUTBOX} WHERE shard = %(shard)s AND {PENDING} AND claims > 0)
+ORDER BY "offset", id LIMIT %(limit)s
+"""
+# Tried rows are the first of their streams, and come as such or not at all.
+TRIED = f"""
+SELECT id, size, deaths FROM (
+    SELECT id, "offset", pg_column_size(payload) AS size,
+           max(claims - attempts) OVER same AS deaths, max(available_at) OVER same AS due_at
+    FROM {OUTBOX} WHERE shard = %(shard)s AND {PENDING} AND claims > 0
+    WINDOW same AS (PARTITION BY stream)
+) AS tried WHERE due_at <= statement_timestamp()
+ORDER BY deaths, "offset", id LIMIT %(limit)s
+"""
+# Between its claim and its publishing lock a worker holds neither lock: so young a claim is respected.
+YOUNG = f"""
+SELECT FROM {CLAIM} WHERE shard = %s AND rows <> '{{}}'
+AND claimed_at > statement_timestamp() - interval '250 milliseconds'
+"""
+HOLD = f"""
+INSERT INTO {CLAIM} (shard, rows, claimed_at) VALUES (%s, %s, statement_timestamp())
+ON CONFLICT (shard) DO UPDATE SET rows = EXCLUDED.rows, claimed_at = EXCLUDED.claimed_at
+"""
+HELD = f"id = ANY((SELECT rows FROM {CLAIM} WHERE shard = %(shard)s)::bigint[]) AND {PENDING}"
+LEFT = f"SELECT id, attempts, claims - attempts FROM {OUTBOX} WHERE {HELD}"
+COUNT_DEATHS = f"UPDATE {OUTBOX} SET claims = claims + 1 WHERE id = ANY(%s) AND {PENDING}"
+SETTLE = f"""
+UPDATE {OUTBOX} SET published_at = statement_timestamp(), claims = claims + 1
+WHERE id = ANY(%s) AND {PENDING}
 """
 
 
-def shards_with_work(*, using: str) -> list[int]:
-    """Return the shards that have rows to number or to publish now."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Claimed:
+    """What a claim brought: rows that got their offsets, and rows that are in hand now."""
+
+    numbered: int = 0
+    rows: int = 0
+    #: Whether nobody else has the shard.
+    is_free: bool = True
+
+
+def work(*, using: str) -> list[tuple[int, bool]]:
+    """
+    Return what can be done now: a shard, and whether it is for its tried rows.
+
+    Untried rows, and rows to number, come first; shards in any order, so that workers spread.
+    """
     with connections[using].cursor() as cursor:
-        cursor.execute(
-            SHARDS_WITH_WORK.format(outbox=NotificationOutbox._meta.db_table), {"last": SHARDS - 1}
-        )
-        return [shard for (shard,) in cursor.fetchall()]
+        cursor.execute(WORK)
+        found = cursor.fetchall()
+    random.shuffle(found)
+    untried = [(shard, False) for shard, has_untried, _ in found if has_untried]
+    return untried + [(shard, True) for shard, _, has_tried in found if has_tried]
 
 
-def due(shard: int, *, using: str) -> list[NotificationOutbox]:
-    """Return the shard's next batch to publish. The caller holds the publishing lock."""
-    conf = outbox_settings()
-    rows = NotificationOutbox.objects.using(using).due(shard)
-    size = Func(
-        "payload", template="octet_length(%(expressions)s::text)", output_field=IntegerField()
-    )
-    sizes = list(rows.values_list("pk", size)[: conf.BATCH_ROWS])
-    # Bounded before anything is loaded: PostgreSQL waits for the batch, but not for ever.
-    totals = accumulate(length for _, length in sizes)
-    pks = [pk for (pk, _), total in zip(sizes, totals, strict=True) if total <= conf.BATCH_BYTES]
-    pks = pks or [pk for pk, _ in sizes[:1]]
-    return list(rows.filter(pk__in=pks))
-
-
-def settle(rows: Iterable[NotificationOutbox], *, using: str) -> int:
-    """Record that the rows were published. The caller holds the publishing lock."""
-    return _pending(rows, using).update(published_at=Now())
-
-
-def give_back(rows: Iterable[NotificationOutbox], *, using: str) -> int:
-    """Take back the claim on rows that were not tried: the channel layer is away."""
-    return _pending(rows, using).update(claims=F("claims") - 1)
-
-
-def retry(row: NotificationOutbox, error: Exception, *, using: str) -> bool:
+def claim(shard: int, *, using: str, tried: bool = False, limit: int | None = None) -> Claimed:
     """
-    Record a failed attempt; return whether the row is due again after its backoff.
+    Take the shard's next batch in hand, of ``limit`` rows at most; of its untried rows it numbers some first.
 
-    After ``MAX_ATTEMPTS`` it is failed instead. The error's type, message and traceback are kept.
-    The caller holds the publishing lock.
+    Committed when it returns. What the last worker left in hand is counted as its death.
     """
+    # Under the numbering lock, so that claims come one after the other, and see each other.
+    with numbering_lock(shard, using=using):
+        numbered = 0 if tried else number_batch(shard, using=using)
+        if not _is_free(shard, using):
+            return Claimed(numbered=numbered, is_free=False)
+        _count_deaths(shard, using)
+        rows = _take(shard, TRIED if tried else UNTRIED, limit, using)
+    return Claimed(numbered=numbered, rows=rows)
+
+
+def held(shard: int, *, using: str, longest: int) -> list[Row]:
+    """
+    Return the rows in hand that are to be published, in order; payloads up to ``longest`` bytes.
+
+    They are as many as ``BATCH_BYTES`` allow, one at least. The caller holds the publishing lock.
+    """
+    return read(HELD, {"shard": shard}, using=using, longest=longest)
+
+
+def settle(rows: Iterable[Row], *, using: str) -> int:
+    """Record that the rows were published; return how many. The caller holds the publishing lock."""
+    with connections[using].cursor() as cursor:
+        cursor.execute(SETTLE, [[row.pk for row in rows]])
+        return int(cursor.rowcount)
+
+
+def release(shard: int, *, using: str) -> None:
+    """Have nothing of the shard in hand any more. The caller holds the publishing lock."""
+    with connections[using].cursor() as cursor:
+        cursor.execute(HOLD, [shard, []])
+
+
+def _is_free(shard: int, using: str) -> bool:
+    with connections[using].cursor() as cursor:
+        cursor.execute(YOUNG, [shard])
+        if cursor.fetchall():
+            return False
+    return publishing_is_free(shard, using=using)
+
+
+def _take(shard: int, candidates: str, limit: int | None, using: str) -> int:
+    values = {"shard": shard, "limit": limit or outbox_settings().BATCH_ROWS}
+    with connections[using].cursor() as cursor:
+        cursor.execute(candidates, values)
+        if batch := _batch(cursor.fetchall()):
+            cursor.execute(HOLD, [shard, batch])
+    return len(batch)
+
+
+def _batch(candidates: Iterable[tuple[int, int, int]]) -> list[int]:
+    """Return as many of the candidates (primary key, bytes, deaths), from the first, as go together."""
     conf = outbox_settings()
-    row.attempts += 1
-    text = "".join(traceback.format_exception(error))
-    outcome: dict[str, object] = {
-        "attempts": row.attempts,
-        "error_type": f"{type(error).__module__}.{type(error).__qualname__}",
-        "error_message": str(error)[:LONGEST_ERROR],
-        "error_traceback": text[-LONGEST_ERROR:],
-    }
-    spent = row.attempts >= conf.MAX_ATTEMPTS
-    if spent:
-        outcome["failed_at"] = Now()
-    else:
-        outcome["available_at"] = Now() + backoff(
-            row.attempts,
-            base=conf.BACKOFF_BASE_SECONDS,
-            ceiling=conf.BACKOFF_CEILING_SECONDS,
-            jitter=random.random,
-        )
-    _pending([row], using).update(**outcome)
-    return not spent
+    batch: list[int] = []
+    total = 0
+    for pk, size, deaths in candidates:
+        total += size
+        most = 1 if deaths >= DEADLY else conf.BATCH_ROWS >> 2 * deaths
+        if batch and (total > conf.BATCH_BYTES or len(batch) >= most):
+            break
+        batch.append(pk)
+    return batch
 
 
-def _pending(rows: Iterable[NotificationOutbox], using: str) -> OutboxQuerySet:
-    pks = [row.pk for row in rows]
-    return NotificationOutbox.objects.using(using).pending().filter(pk__in=pks)
+def _count_deaths(shard: int, using: str) -> None:
+    """Count what is still in hand as one more death, for each row; nobody has it any more."""
+    with connections[using].cursor() as cursor:
+        cursor.execute(LEFT, {"shard": shard})
+        if not (left := cursor.fetchall()):
+            return
+        cursor.execute(HOLD, [shard, []])
+        (pk, attempts, deaths), is_alone = left[0], len(left) == 1
+        if is_alone and deaths >= FORGIVEN_DEATHS:
+            retry([(pk, attempts, WorkerDiedError(deaths))], using=using)
+        else:
+            cursor.execute(COUNT_DEATHS, [[pk for pk, *_ in left]])

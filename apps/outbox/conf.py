@@ -1,6 +1,8 @@
 """The outbox's settings: the dictionary ``OUTBOX``, read at each use."""
 
 from dataclasses import dataclass, fields
+from functools import lru_cache
+from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
@@ -15,7 +17,7 @@ class OutboxSettings:
     #: Dotted path of the ``json.JSONEncoder`` whose ``default`` makes a payload's values JSON.
     JSON_ENCODER: str = "django.core.serializers.json.DjangoJSONEncoder"
     #: Rows numbered, and rows published, in one transaction.
-    BATCH_ROWS: int = 500
+    BATCH_ROWS: int = 1000
     #: Payloads published in one transaction may have this many bytes; one row may have more.
     BATCH_BYTES: int = 4_194_304
     #: A row whose publishing failed this often is failed.
@@ -24,7 +26,7 @@ class OutboxSettings:
     BACKOFF_BASE_SECONDS: float = 1.0
     BACKOFF_CEILING_SECONDS: float = 300.0
     #: PostgreSQL ends a worker's transaction that does nothing for this long, and with it its lock.
-    LOCK_IDLE_SECONDS: float = 1.5
+    LOCK_IDLE_SECONDS: float = 1.4
     #: Published rows are kept this long. They are the history from which clients resume.
     RETENTION_SECONDS: int = 7 * 24 * 3600
     #: Rows deleted in one transaction by `prune`.
@@ -33,7 +35,11 @@ class OutboxSettings:
 
 def outbox_settings() -> OutboxSettings:
     """Return the settings in force. Raises ImproperlyConfigured, naming the key, if one is unknown."""
-    given = getattr(settings, "OUTBOX", {})
+    return _made(**getattr(settings, "OUTBOX", {}))
+
+
+@lru_cache  # they are asked for with every row
+def _made(**given: Any) -> OutboxSettings:
     unknown = sorted(set(given) - {field.name for field in fields(OutboxSettings)})
     if unknown:
         raise ImproperlyConfigured(f"OUTBOX has no setting {', '.join(unknown)}.")

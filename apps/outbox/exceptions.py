@@ -31,3 +31,13 @@ class UnannouncedWriteError(OutboxError):
 
 class NotReplayableError(OutboxError):
     """A row is not failed, or was replayed before."""
+
+
+class WorkerDiedError(Exception):
+    """A worker died while it had this row alone in hand, and so did many before."""
+
+    def __init__(self, deaths: int) -> None:
+        super().__init__(
+            f"A worker died while it published this row and nothing else. {deaths} had died before, with it"
+            " among the rows in hand."
+        )

@@ -2,7 +2,14 @@
 
 from dataclasses import dataclass
 
-from .models import NotificationOutbox, Stream, shard_of
+from django.db import connections
+
+from .epochs import CLUSTER, epoch_of
+from .models import Stream, shard_of
+from .rows import DEADLY, Row, read
+
+HEAD = f"SELECT head, {CLUSTER}, incarnation::text FROM {Stream._meta.db_table} WHERE name = %s"
+AFTER = 'stream = %(stream)s AND "offset" > %(after)s'
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -15,16 +22,29 @@ class Position:
 
 def head(stream: str, *, using: str) -> Position:
     """Return the position of the stream's last numbered row; the stream exists from then on."""
-    streams = Stream.objects.using(using)
-    found = streams.with_epoch().filter(name=stream).first()
-    if found is None:
+    if (position := _head(stream, using)) is None:
         # Another subscriber, or the relay, may create it in the same instant.
-        streams.bulk_create([Stream(name=stream, shard=shard_of(stream))], ignore_conflicts=True)
-        found = streams.with_epoch().get(name=stream)
-    return Position(epoch=found.epoch, offset=found.head)
+        created = Stream(name=stream, shard=shard_of(stream))
+        Stream.objects.using(using).bulk_create([created], ignore_conflicts=True)
+        position = _head(stream, using)
+    assert position is not None
+    return position
 
 
-def after(stream: str, offset: int, limit: int, *, using: str) -> list[NotificationOutbox]:
-    """Return up to ``limit`` numbered rows of the stream with higher offsets, in order."""
-    rows = NotificationOutbox.objects.using(using).filter(stream=stream, offset__gt=offset)
-    return list(rows.order_by("offset")[:limit])
+def after(stream: str, offset: int, limit: int, *, using: str) -> list[Row]:
+    """
+    Return up to ``limit`` numbered rows of the stream with higher offsets, in order.
+
+    Payloads of failed rows, and of those with ``DEADLY`` deaths, are not loaded.
+    """
+    values = {"stream": stream, "after": offset}
+    return read(AFTER, values, using=using, rows=limit, deaths=DEADLY)
+
+
+def _head(stream: str, using: str) -> Position | None:
+    with connections[using].cursor() as cursor:
+        cursor.execute(HEAD, [stream])
+        if (found := cursor.fetchone()) is None:
+            return None
+    offset, cluster, incarnation = found
+    return Position(epoch=epoch_of(cluster, incarnation), offset=offset)

@@ -10,6 +10,14 @@ from .conf import outbox_settings
 #: First halves of the advisory locks' keys; the second half is the shard.
 NUMBERING, PUBLISHING = 0x6E756D62, 0x7075626C
 
+#: An offset that was shown and forgotten in a crash would be given twice: its commit waits for the disk.
+AT_LEAST_LOCAL = (
+    "CASE current_setting('synchronous_commit') WHEN 'off' THEN 'local'"
+    " ELSE current_setting('synchronous_commit') END"
+)
+#: An outcome that is forgotten in a crash is a row published again, at the offset that it has.
+OFF = "'off'"
+
 
 @contextmanager
 def numbering_lock(shard: int, *, using: str) -> Iterator[None]:
@@ -20,6 +28,7 @@ def numbering_lock(shard: int, *, using: str) -> Iterator[None]:
     statement of its own, so that the snapshot of the next one is younger than the lock.
     """
     with transaction.atomic(using=using, durable=True):
+        _limit(AT_LEAST_LOCAL, using)
         _take("pg_advisory_xact_lock", NUMBERING, shard, using)
         yield
 
@@ -28,7 +37,8 @@ def numbering_lock(shard: int, *, using: str) -> Iterator[None]:
 def publishing_lock(shard: int, *, using: str) -> Iterator[bool]:
     """Hold the right to publish a shard, in a transaction of its own; False if another has it."""
     with transaction.atomic(using=using, durable=True):
-        yield _take("pg_try_advisory_xact_lock", PUBLISHING, shard, using) is True
+        _limit(OFF, using)
+        yield publishing_is_free(shard, using=using)
 
 
 def publishing_is_free(shard: int, *, using: str) -> bool:
@@ -36,12 +46,18 @@ def publishing_is_free(shard: int, *, using: str) -> bool:
     return _take("pg_try_advisory_xact_lock", PUBLISHING, shard, using) is True
 
 
-def _take(function: str, key: int, shard: int, using: str) -> object:
+def _limit(synchronous_commit: str, using: str) -> None:
+    """Have PostgreSQL end the open transaction, and its locks, if its owner does nothing for too long."""
     idle = f"{outbox_settings().LOCK_IDLE_SECONDS * 1000:.0f}"
     with connections[using].cursor() as cursor:
         cursor.execute(
             "SELECT set_config('idle_in_transaction_session_timeout', %s, true),"
-            f" {function}(%s, %s)",
-            [idle, key, shard],
+            f" set_config('synchronous_commit', {synchronous_commit}, true)",
+            [idle],
         )
-        return cursor.fetchone()[1]
+
+
+def _take(function: str, key: int, shard: int, using: str) -> object:
+    with connections[using].cursor() as cursor:
+        cursor.execute(f"SELECT {function}(%s, %s)", [key, shard])
+        return cursor.fetchone()[0]

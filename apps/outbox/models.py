@@ -1,15 +1,14 @@
 """The tables. What must never be is a constraint here, not an ``if`` elsewhere."""
 
-import hashlib
 import uuid
 import zlib
 from typing import Self
 
 from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.functions import RandomUUID
 from django.db import models
 from django.db.models import F, Q
-from django.db.models.expressions import RawSQL
 from django.db.models.functions import Now
 
 #: Streams are spread over this many shards. A constant: it is stored in each row.
@@ -23,19 +22,6 @@ def shard_of(stream: str) -> int:
     return zlib.crc32(stream.encode()) % SHARDS
 
 
-class StreamQuerySet(models.QuerySet["Stream"]):
-    def with_epoch(self) -> Self:
-        """Each stream with what its `epoch` needs to know of the cluster."""
-        cluster = (
-            "(SELECT system_identifier::text FROM pg_control_system()) || '/' ||"
-            " (SELECT timeline_id::text FROM pg_control_checkpoint()) || '/' ||"
-            " '{}'::regclass::oid::text"
-        )
-        table = self.model._meta.db_table
-        mark = RawSQL(cluster.format(table), (), output_field=models.TextField())  # noqa: S611  # constants
-        return self.annotate(cluster=mark)
-
-
 class Stream(models.Model):
     """A named, ordered, append-only sequence of notifications."""
 
@@ -43,10 +29,6 @@ class Stream(models.Model):
     shard = models.PositiveSmallIntegerField()
     head = models.PositiveBigIntegerField(default=0, db_default=0)
     incarnation = models.UUIDField(default=uuid.uuid4, db_default=RandomUUID())
-
-    cluster: str
-
-    objects = StreamQuerySet.as_manager()
 
     class Meta:
         constraints = [
@@ -56,36 +38,32 @@ class Stream(models.Model):
     def __str__(self) -> str:
         return self.name
 
-    @property
-    def epoch(self) -> str:
-        """
-        The mark of this incarnation of the stream: another after a restore or a failover.
 
-        Needs `StreamQuerySet.with_epoch`.
-        """
-        mark = f"{self.cluster}/{self.incarnation}"
-        return hashlib.blake2s(mark.encode(), digest_size=8).hexdigest()
+class Claim(models.Model):
+    """
+    The rows of a shard that a worker has in hand.
+
+    Committed before they are published, and emptied with what became of them: what stands here while
+    nobody publishes the shard is what a dead worker left.
+    """
+
+    shard = models.PositiveSmallIntegerField(primary_key=True)
+    rows = ArrayField(models.BigIntegerField(), default=list)
+    claimed_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(name="claim_shard", condition=Q(shard__lt=SHARDS)),
+        ]
+
+    def __str__(self) -> str:
+        return f"{len(self.rows)} rows of shard {self.shard}"
 
 
 class OutboxQuerySet(models.QuerySet["NotificationOutbox"]):
     def pending(self) -> Self:
         """Rows that are neither published nor failed."""
         return self.filter(PENDING)
-
-    def due(self, shard: int) -> Self:
-        """
-        Numbered, pending rows of a shard whose time has come; each stream's in order, quiet streams first.
-
-        Rows behind one of their stream that waits for its next attempt are not due: a stream keeps
-        its order through retries, and no other stream waits.
-        """
-        pending = self.pending().filter(shard=shard, offset__isnull=False)
-        retrying = pending.filter(attempts__gt=0, available_at__gt=Now())
-        return (
-            pending.filter(available_at__lte=Now())
-            .exclude(stream__in=retrying.values("stream"))
-            .order_by("offset", "id")
-        )
 
     def failed(self) -> Self:
         """Rows whose attempts are spent: kept for a person to look at."""
@@ -121,11 +99,16 @@ class NotificationOutbox(models.Model):
     error_traceback = models.TextField(default="", db_default="")
 
     replayed_at = models.DateTimeField(null=True)
+    # Indexed below, where they are set: an index of nothing but NULL would be written with every row.
     replayed_by = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+"
+        settings.AUTH_USER_MODEL,
+        on_delete=models.SET_NULL,
+        null=True,
+        related_name="+",
+        db_index=False,
     )
-    replayed_as = models.OneToOneField(
-        "self", on_delete=models.SET_NULL, null=True, related_name="replay_of"
+    replayed_as = models.ForeignKey(
+        "self", on_delete=models.SET_NULL, null=True, related_name="+", db_index=False
     )
 
     objects = OutboxQuerySet.as_manager()
@@ -134,7 +117,16 @@ class NotificationOutbox(models.Model):
         verbose_name = "notification"
         permissions = [("replay_notificationoutbox", "Can replay failed notifications")]
         constraints = [
-            models.UniqueConstraint(fields=["stream", "offset"], name="outbox_position"),
+            models.UniqueConstraint(
+                fields=["stream", "offset"],
+                name="outbox_position",
+                condition=Q(offset__isnull=False),
+            ),
+            models.UniqueConstraint(
+                fields=["replayed_as"],
+                name="outbox_replayed_as",
+                condition=Q(replayed_as__isnull=False),
+            ),
             models.CheckConstraint(name="outbox_shard", condition=Q(shard__lt=SHARDS)),
             models.CheckConstraint(
                 name="outbox_offset_from_one", condition=Q(offset=None) | Q(offset__gte=1)
@@ -144,6 +136,9 @@ class NotificationOutbox(models.Model):
             ),
             models.CheckConstraint(
                 name="outbox_outcome_after_number", condition=PENDING | Q(offset__isnull=False)
+            ),
+            models.CheckConstraint(
+                name="outbox_attempt_was_claimed", condition=Q(claims__gte=F("attempts"))
             ),
             models.CheckConstraint(
                 name="outbox_failure_has_cause", condition=Q(failed_at=None) | ~Q(error_type="")
@@ -159,17 +154,20 @@ class NotificationOutbox(models.Model):
                 "shard",
                 "offset",
                 "id",
-                name="outbox_pending",
-                condition=PENDING & Q(offset__isnull=False),
+                name="outbox_untried",
+                condition=PENDING & Q(offset__isnull=False, claims=0),
             ),
             models.Index(
                 "shard",
                 "stream",
-                name="outbox_retrying",
-                condition=PENDING & Q(offset__isnull=False, attempts__gt=0),
+                name="outbox_tried",
+                condition=PENDING & Q(offset__isnull=False, claims__gt=0),
             ),
             models.Index(
                 F("published_at"), name="outbox_published", condition=Q(published_at__isnull=False)
+            ),
+            models.Index(
+                F("replayed_by"), name="outbox_replayed_by", condition=Q(replayed_by__isnull=False)
             ),
             models.Index(
                 F("failed_at").desc(), name="outbox_failed", condition=Q(failed_at__isnull=False)

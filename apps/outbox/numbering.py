@@ -1,58 +1,68 @@
 """Offsets: given to committed rows, once, before anyone sees them."""
 
+from collections import Counter
+from itertools import count
+
 from django.db import connections
-from django.db.models import F
 
 from .conf import outbox_settings
-from .locks import numbering_lock, publishing_is_free
+from .locks import numbering_lock
 from .models import NotificationOutbox, Stream
 
-NUMBER = """
-WITH fresh AS MATERIALIZED (
-    SELECT id, stream FROM {outbox}
-    WHERE shard = %(shard)s AND "offset" IS NULL
-    ORDER BY id LIMIT %(limit)s
-), counted AS (
-    SELECT stream, count(*) AS rows FROM fresh GROUP BY stream
-), advanced AS (
-    INSERT INTO {stream} AS known (name, shard, head)
-    SELECT stream, %(shard)s, rows FROM counted ORDER BY stream
-    ON CONFLICT (name) DO UPDATE SET head = known.head + EXCLUDED.head
-    RETURNING name, head
-), placed AS (
-    SELECT fresh.id, head - rows + row_number() OVER (PARTITION BY stream ORDER BY id) AS "offset"
-    FROM fresh JOIN counted USING (stream) JOIN advanced ON name = stream
-)
-UPDATE {outbox} AS row SET "offset" = placed."offset", claims = row.claims + %(claims)s
-FROM placed WHERE row.id = placed.id
+# Three plain statements: joined into one, PostgreSQL, which thinks of a handful of rows, compares each
+# row with each stream.
+FRESH = f"""
+SELECT id, stream FROM {NotificationOutbox._meta.db_table}
+WHERE shard = %s AND "offset" IS NULL ORDER BY id LIMIT %s
+"""
+ADVANCE = f"""
+INSERT INTO {Stream._meta.db_table} AS known (name, shard, head)
+SELECT name, %s, rows FROM unnest(%s::text[], %s::bigint[]) AS counted (name, rows) ORDER BY name
+ON CONFLICT (name) DO UPDATE SET head = known.head + EXCLUDED.head
+RETURNING name, head
+"""
+# A stream that lost its row, and not its history, goes on where it was, in another epoch.
+RECOVER = f"""
+UPDATE {Stream._meta.db_table} SET head = head + last
+FROM (
+    SELECT stream, max("offset") FROM {NotificationOutbox._meta.db_table}
+    WHERE stream = ANY(%s) AND "offset" IS NOT NULL GROUP BY stream
+) AS history (stream, last) WHERE name = stream
+RETURNING name, head
+"""
+# The keys are named twice: joined with a list, PostgreSQL would rather read a whole table of medium size.
+PLACE = f"""
+UPDATE {NotificationOutbox._meta.db_table} AS row SET "offset" = placed."offset"
+FROM unnest(%(rows)s::bigint[], %(offsets)s::bigint[]) AS placed (id, "offset")
+WHERE row.id = placed.id AND row.id = ANY(%(rows)s)
 """
 
 
-def number(shard: int, *, using: str, claiming: bool) -> int:
+def number(shard: int, *, using: str) -> int:
     """
     Give a batch of the shard's committed rows their offsets; return how many rows got one.
 
     Offsets of a stream are 1, 2, 3 … without a gap, in the order in which the database serialized
-    the changes of an object. ``claiming`` says that the caller will publish the rows next: it is
-    recorded here because it must be committed before, and this saves a statement.
+    the changes of an object. Any process may do it, beside whoever publishes the shard.
     """
-    tables = {
-        "outbox": NotificationOutbox._meta.db_table,
-        "stream": Stream._meta.db_table,
-    }
-    values = {"shard": shard, "limit": outbox_settings().BATCH_ROWS}
-    with numbering_lock(shard, using=using), connections[using].cursor() as cursor:
-        # Where somebody else publishes, the rows are not taken, and a claim would say they were.
-        values["claims"] = int(claiming and publishing_is_free(shard, using=using))
-        if values["claims"]:
-            _claim_again(shard, using)
-        cursor.execute(NUMBER.format(**tables), values)
-        return int(cursor.rowcount)
+    with numbering_lock(shard, using=using):
+        return number_batch(shard, using=using)
 
 
-def _claim_again(shard: int, using: str) -> None:
-    """Count a claim for rows that were numbered before: retries, and what a dead worker left."""
-    outbox = NotificationOutbox.objects.using(using)
-    due = outbox.due(shard).values_list("pk", flat=True)[: outbox_settings().BATCH_ROWS]
-    if pks := list(due):
-        outbox.filter(pk__in=pks).update(claims=F("claims") + 1)
+def number_batch(shard: int, *, using: str) -> int:
+    """Do what `number` does, for a caller that holds the numbering lock."""
+    with connections[using].cursor() as cursor:
+        cursor.execute(FRESH, [shard, outbox_settings().BATCH_ROWS])
+        if not (fresh := cursor.fetchall()):
+            return 0
+        counted = Counter(stream for _, stream in fresh)
+        cursor.execute(ADVANCE, [shard, list(counted), list(counted.values())])
+        # The batch's first offset of each stream, and then the next.
+        heads = dict(cursor.fetchall())
+        if new := [name for name, head in heads.items() if head == counted[name]]:
+            cursor.execute(RECOVER, [new])
+            heads |= dict(cursor.fetchall())
+        following = {name: count(head - counted[name] + 1) for name, head in heads.items()}
+        offsets = [next(following[stream]) for _, stream in fresh]
+        cursor.execute(PLACE, {"rows": [pk for pk, _ in fresh], "offsets": offsets})
+    return len(fresh)

@@ -113,7 +113,7 @@ def _select(model: type[models.Model], using: str) -> str:
     quote = connections[using].ops.quote_name
     columns = ", ".join(quote(str(field.column)) for field in fields)
     table, key = quote(model._meta.db_table), quote(str(model._meta.pk.column))
-    return f"SELECT {columns} FROM {table} WHERE {key} = %s FOR NO KEY UPDATE"  # noqa: S608  # names of columns
+    return f"SELECT {columns} FROM {table} WHERE {key} = %s FOR NO KEY UPDATE"  # names of columns
 
 
 def _is_special(select_format: Any) -> bool:

@@ -12,6 +12,7 @@ from ..outbox.conf import outbox_settings
 from .audience import found_in
 from .conf import realtime_settings
 from .exceptions import UnknownObjectTypeError
+from .layers import NotificationChannelLayer
 from .registry import ObjectType, kinds, names, owner_type, types_of
 
 IN_MEMORY = "channels.layers.InMemoryChannelLayer"
@@ -91,7 +92,7 @@ def layer_reaches_other_processes(**_: Any) -> list[CheckMessage]:
     if backend == IN_MEMORY and not settings.DEBUG:
         hint = "Use apps.realtime.layers.NotificationChannelLayer."
         return [Error("The channel layer ends at the process.", hint=hint, id="realtime.E004")]
-    if not backend.endswith("NotificationChannelLayer"):
+    if not isinstance(get_channel_layer(), NotificationChannelLayer):
         hint = "Sockets that idle may die, and join only while the layer is there."
         return [Warning(f"The channel layer is {backend}.", hint=hint, id="realtime.W001")]
     return []

@@ -1,6 +1,8 @@
 """The live half's settings: the dictionary ``REALTIME``, read at each use."""
 
 from dataclasses import dataclass, fields
+from functools import lru_cache
+from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
@@ -33,7 +35,11 @@ class RealtimeSettings:
 
 def realtime_settings() -> RealtimeSettings:
     """Return the settings in force. Raises ImproperlyConfigured, naming the key, if one is unknown."""
-    given = getattr(settings, "REALTIME", {})
+    return _made(**getattr(settings, "REALTIME", {}))
+
+
+@lru_cache  # they are asked for with every row
+def _made(**given: Any) -> RealtimeSettings:
     unknown = sorted(set(given) - {field.name for field in fields(RealtimeSettings)})
     if unknown:
         raise ImproperlyConfigured(f"REALTIME has no setting {', '.join(unknown)}.")

@@ -6,7 +6,6 @@ from typing import Any
 from ..outbox.conf import outbox_settings
 from .commands import Ref
 from .conf import realtime_settings
-from .envelope import timestamp
 from .exceptions import CommandError
 from .subscriptions import Subscription
 
@@ -22,7 +21,7 @@ def hello(username: str) -> Frame:
         "type": "hello",
         "protocol": PROTOCOL,
         "user": username,
-        "server_time": timestamp(datetime.now(UTC)),
+        "server_time": _timestamp(datetime.now(UTC)),
         "limits": {
             "subscriptions": conf.SUBSCRIPTIONS,
             "command_bytes": conf.COMMAND_BYTES,
@@ -68,3 +67,8 @@ def _ref(ref: Ref) -> Frame:
 
 def _position(subscription: Subscription) -> Frame:
     return {**subscription.subject, "epoch": subscription.epoch, "offset": subscription.offset}
+
+
+def _timestamp(moment: datetime) -> str:
+    """Return an aware UTC time as protocol.md writes it: ``2026-11-22T10:00:00.123Z``."""
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

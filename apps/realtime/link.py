@@ -22,6 +22,8 @@ SILENCE_SECONDS = 5.0
 RECONNECT_SECONDS = 1.0
 #: A task that hasn't ended so long after it was cancelled is cancelled again.
 SWALLOWED_SECONDS = 0.05
+#: A pipeline spends four times as long, on reading as many answers as there are messages.
+PUBLISH_MANY = "for i = 1, #ARGV, 2 do redis.call('PUBLISH', ARGV[i], ARGV[i + 1]) end"
 #: Names in one SUBSCRIBE.
 NAMES_AT_ONCE = 500
 
@@ -69,11 +71,9 @@ class Link:
         await self._redis.publish(name, data)
 
     async def publish_many(self, batch: Iterable[tuple[str, bytes]]) -> None:
-        """Send messages in one write, in order. Raises RedisError."""
-        async with self._redis.pipeline(transaction=False) as pipe:
-            for name, data in batch:
-                pipe.publish(name, data)
-            await pipe.execute()
+        """Send messages in one command, in order. Raises RedisError."""
+        words = [word for pair in batch for word in pair]
+        await self._redis.eval(PUBLISH_MANY, 0, *words)
 
     def want(self, name: str) -> None:
         """Listen to a name from as soon as may be."""

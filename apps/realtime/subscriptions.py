@@ -10,6 +10,7 @@ from django.db import DEFAULT_DB_ALIAS
 from ..outbox import history
 from ..outbox.history import Position
 from ..outbox.payload import plain
+from ..outbox.rows import DEADLY
 from .conf import realtime_settings
 from .envelope import ends, notification_frame, skipped_frame
 from .exceptions import UnknownObjectTypeError
@@ -83,7 +84,7 @@ class Page:
 
     head: Position
     entries: list[Entry]
-    #: Whether a row follows that can't be shown, but isn't failed yet.
+    #: Whether a row follows that can't be shown yet: it has to be published, or to fail, first.
     waits: bool
 
 
@@ -107,10 +108,10 @@ def read_page(stream: str, offset: int) -> Page:
     limit = realtime_settings().CATCH_UP_ROWS
     entries: list[Entry] = []
     for row in history.after(stream, offset, limit, using=DEFAULT_DB_ALIAS):
-        assert row.offset is not None
+        if row.deaths >= DEADLY:
+            return Page(head=head, entries=entries, waits=True)
         try:
-            show = notification_frame if row.failed_at is None else skipped_frame
-            frame = show(row, head.epoch)
+            frame = skipped_frame(row) if row.is_failed else notification_frame(row)
         except UnknownObjectTypeError:
             return Page(head=head, entries=entries, waits=True)
         entries.append(Entry(offset=row.offset, frame=frame, ends=ends(row)))

@@ -2,9 +2,12 @@
 
 import pytest
 from django.db import DEFAULT_DB_ALIAS
+from django.db.models.functions import Now
 
 from apps.outbox import history
 from apps.outbox.models import NotificationOutbox, Stream, shard_of
+from apps.outbox.rows import DEADLY
+from tests.outbox.rows import make
 
 pytestmark = pytest.mark.django_db
 USING = DEFAULT_DB_ALIAS
@@ -34,3 +37,61 @@ def test_after_is_in_order_and_limited():
         )
     assert [2, 3] == [row.offset for row in history.after("a:1", 1, 10, using=USING)]
     assert [1] == [row.offset for row in history.after("a:1", 0, 1, using=USING)]
+
+
+class TestEpoch:
+    def test_is_the_same_each_time(self):
+        """
+        A stream's epoch doesn't change by itself, and is the same however it is read.
+        """
+        make(1)
+        epoch = history.head("ticket:1", using=USING).epoch
+        assert epoch == history.head("ticket:1", using=USING).epoch
+        assert [epoch] == [row.epoch for row in history.after("ticket:1", 0, 10, using=USING)]
+
+    def test_another_incarnation_has_another(self):
+        """
+        A stream that was lost and made again has another epoch.
+        """
+        before = history.head("ticket:1", using=USING).epoch
+        Stream.objects.all().delete()
+        assert before != history.head("ticket:1", using=USING).epoch
+
+
+class TestPayload:
+    def test_is_the_text_that_is_stored(self):
+        """
+        A payload is not decoded to be encoded again.
+        """
+        make(1, payload={"n": 1, "text": "\u00fc"})
+        (row,) = history.after("ticket:1", 0, 10, using=USING)
+        assert '{"n": 1, "text": "\u00fc"}' == row.payload
+
+    def test_of_a_failed_row_stays_in_the_database(self):
+        """
+        What was poison for a worker is not handed to Daphne.
+        """
+        make(1, failed_at=Now(), error_type="E", payload="poison")
+        (row,) = history.after("ticket:1", 0, 10, using=USING)
+        assert (True, None) == (row.is_failed, row.payload)
+
+    def test_of_a_row_that_workers_die_of_stays_there_too(self):
+        """
+        Before it is failed, it is not loaded either, once it is the suspect; published, it is harmless.
+        """
+        make(1, claims=DEADLY, payload="published", published_at=Now())
+        make(2, claims=DEADLY - 1, payload="not yet")
+        make(3, claims=DEADLY, payload="poison")
+        rows = history.after("ticket:1", 0, 10, using=USING)
+        assert ['"published"', '"not yet"', None] == [row.payload for row in rows]
+
+    def test_pages_are_bounded_in_bytes(self, settings):
+        """
+        A page has as many rows as BATCH_BYTES allow, one at least.
+        """
+        settings.OUTBOX = {"BATCH_BYTES": 100}
+        for offset in (1, 2, 3):
+            make(offset, payload="x" * 60)
+        assert [1, 2] == [row.offset for row in history.after("ticket:1", 0, 10, using=USING)]
+        settings.OUTBOX = {"BATCH_BYTES": 1}
+        assert [2] == [row.offset for row in history.after("ticket:1", 1, 10, using=USING)]

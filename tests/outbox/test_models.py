@@ -6,7 +6,7 @@ from django.db.models.functions import Now
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apps.outbox.models import SHARDS, NotificationOutbox, Stream, shard_of
+from apps.outbox.models import SHARDS, Claim, NotificationOutbox, Stream, shard_of
 
 pytestmark = pytest.mark.django_db
 
@@ -30,6 +30,7 @@ def make(**values):
         ("outbox_outcome_after_number", {"published_at": Now()}),
         ("outbox_failure_has_cause", {"offset": 1, "failed_at": Now()}),
         ("outbox_replayed_was_failed", {"replayed_at": Now()}),
+        ("outbox_attempt_was_claimed", {"offset": 1, "attempts": 1}),
     ],
 )
 def test_constraint_refuses(constraint, values):
@@ -50,12 +51,26 @@ def test_a_position_is_taken_once():
         make(offset=1)
 
 
-def test_stream_has_a_shard():
+def test_streams_and_claims_have_a_shard():
     """
-    A stream can't be outside all shards.
+    Nothing can be outside all shards.
     """
     with pytest.raises(IntegrityError, match="stream_shard"), transaction.atomic():
         Stream.objects.create(name="ticket:1", shard=SHARDS)
+    with pytest.raises(IntegrityError, match="claim_shard"), transaction.atomic():
+        Claim.objects.create(shard=SHARDS)
+    assert "ticket:1" == str(Stream(name="ticket:1"))
+    assert "2 rows of shard 3" == str(Claim(shard=3, rows=[1, 2]))
+
+
+def test_a_row_is_the_replay_of_one():
+    """
+    No two failed rows were replayed as the same row.
+    """
+    again = make()
+    make(stream="ticket:2", offset=1, failed_at=Now(), error_type="E", replayed_as=again)
+    with pytest.raises(IntegrityError, match="outbox_replayed_as"), transaction.atomic():
+        make(stream="ticket:3", offset=1, failed_at=Now(), error_type="E", replayed_as=again)
 
 
 @given(st.text())
@@ -91,24 +106,3 @@ def test_state(expected, values):
     assert expected == row.state
     assert [row] == list(getattr(NotificationOutbox.objects, expected)())
     assert "UPDATE_TICKET on ticket:1" == str(row)
-
-
-class TestEpoch:
-    def test_is_the_same_each_time(self):
-        """
-        A stream's epoch doesn't change by itself.
-        """
-        Stream.objects.create(name="ticket:1", shard=0)
-        first, second = (Stream.objects.with_epoch().get().epoch for _ in range(2))
-        assert first == second
-
-    def test_another_incarnation_has_another(self):
-        """
-        A stream that was lost and made again has another epoch.
-        """
-        Stream.objects.create(name="ticket:1", shard=0)
-        before = Stream.objects.with_epoch().get().epoch
-        Stream.objects.all().delete()
-        stream = Stream.objects.create(name="ticket:1", shard=0)
-        assert before != Stream.objects.with_epoch().get().epoch
-        assert "ticket:1" == str(stream)

@@ -39,7 +39,7 @@ def offsets(stream):
 
 
 def number_all():
-    return sum(number(shard, using=USING, claiming=False) for shard in range(SHARDS))
+    return sum(number(shard, using=USING) for shard in range(SHARDS))
 
 
 def test_offsets_are_gapless_per_stream():
@@ -136,16 +136,18 @@ def test_concurrent_writers_and_numberers_agree():
     assert list(range(1, 61)) == sorted(offsets("a:1"))
 
 
-def test_claims_are_counted_for_who_publishes():
+def test_a_stream_that_lost_its_row_goes_on():
     """
-    A worker's claim is committed with the offset; who only numbers claims nothing.
+    Where somebody deleted a stream and not its history, the next offset follows the last one kept.
     """
-    announce("a:1")
-    number(shard_of("a:1"), using=USING, claiming=False)
-    assert 0 == NotificationOutbox.objects.get().claims
-    announce("a:1")
-    number(shard_of("a:1"), using=USING, claiming=True)
-    assert [1, 1] == list(NotificationOutbox.objects.values_list("claims", flat=True))
+    announce("a:1", 2)
+    number_all()
+    Stream.objects.all().delete()
+    announce("a:1", 2)
+    announce("b:1")
+    number_all()
+    assert [1, 2, 3, 4] == offsets("a:1")
+    assert {"a:1": 4, "b:1": 1} == dict(Stream.objects.values_list("name", "head"))
 
 
 class TestLocks:
@@ -191,7 +193,7 @@ class TestLocks:
         shard = shard_of("a:1")
 
         def inside():
-            assert 1 == number(shard, using=USING, claiming=False)
+            assert 1 == number(shard, using=USING)
 
         self.holds(publishing_lock(shard, using=USING), inside)
 
@@ -221,9 +223,26 @@ class TestLocks:
         thread.join()
         assert "idle-in-transaction timeout" in fate[0]
 
+    @pytest.mark.parametrize(
+        ("site", "expected"), [("off", "local"), ("remote_apply", "remote_apply")]
+    )
+    def test_numbers_wait_for_the_disk_and_outcomes_do_not(self, site, expected):
+        """
+        An offset that was shown must survive a crash; an outcome that is lost is a row published twice.
+        """
+        with connection.cursor() as cursor:
+            cursor.execute(f"SET synchronous_commit = {site}")
+            for lock, commit in ((numbering_lock, expected), (publishing_lock, "off")):
+                with lock(3, using=USING):
+                    cursor.execute("SHOW synchronous_commit")
+                    assert commit == cursor.fetchone()[0]
+            cursor.execute("SHOW synchronous_commit")
+            assert site == cursor.fetchone()[0]
+            cursor.execute("RESET synchronous_commit")
+
     def test_not_inside_a_transaction(self):
         """
         The lock's transaction is its own: it must commit before anything is published.
         """
         with pytest.raises(RuntimeError, match="durable"), transaction.atomic():
-            number(1, using=USING, claiming=False)
+            number(1, using=USING)

@@ -1,17 +1,18 @@
 """Published rows past their retention are pruned, and nothing else."""
 
+import threading
 from datetime import timedelta
 
 import pytest
-from django.db import DEFAULT_DB_ALIAS
+from django.db import DEFAULT_DB_ALIAS, connections, transaction
 from django.db.models.functions import Now
 
-from apps.outbox.claim import retry
+from apps.outbox.attempts import retry
 from apps.outbox.models import NotificationOutbox
 from apps.outbox.replay import replay
-from apps.outbox.retention import prune
+from apps.outbox.retention import Pruned, prune
 
-pytestmark = pytest.mark.django_db
+pytestmark = pytest.mark.django_db(transaction=True)
 
 OLD = Now() - timedelta(days=8)
 
@@ -24,7 +25,7 @@ def make(offset, **values):
 
 def fail(row):
     """Let a row spend its attempts."""
-    retry(row, LookupError("no such type"), using=DEFAULT_DB_ALIAS)
+    retry([(row.pk, 0, LookupError("no such type"))], using=DEFAULT_DB_ALIAS)
     return row
 
 
@@ -40,7 +41,7 @@ def test_prunes_old_published_rows_only(settings):
         fail(make(4, created_at=OLD)),
         make(5, created_at=OLD, available_at=OLD),
     ]
-    assert 2 == prune(using=DEFAULT_DB_ALIAS)
+    assert Pruned(rows=2, is_cut_short=False) == prune(using=DEFAULT_DB_ALIAS)
     assert kept == list(NotificationOutbox.objects.order_by("id"))
 
 
@@ -52,7 +53,32 @@ def test_a_replayed_row_outlives_its_replay(settings, demo):
     failed = fail(make(1))
     again = replay(failed.pk, by=demo, using=DEFAULT_DB_ALIAS)
     NotificationOutbox.objects.filter(pk=again.pk).update(offset=2, published_at=OLD)
-    assert 1 == prune(using=DEFAULT_DB_ALIAS)
+    assert 1 == prune(using=DEFAULT_DB_ALIAS).rows
     failed.refresh_from_db()
     assert failed.replayed_as is None
     assert failed.replayed_at is not None
+
+
+def test_nobody_waits_for_it(settings):
+    """
+    What another transaction has locked is left for the next time, and it stops when its time is over.
+    """
+    settings.OUTBOX = {"PRUNE_ROWS": 1}
+    locked, *_ = [make(offset, published_at=OLD) for offset in (1, 2, 3)]
+    taken, release = threading.Event(), threading.Event()
+
+    def hold():
+        with transaction.atomic():
+            NotificationOutbox.objects.select_for_update().get(pk=locked.pk)
+            taken.set()
+            release.wait()
+        connections.close_all()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    taken.wait()
+    assert Pruned(rows=1, is_cut_short=True) == prune(using=DEFAULT_DB_ALIAS, seconds=0)
+    assert 1 == prune(using=DEFAULT_DB_ALIAS).rows
+    release.set()
+    thread.join()
+    assert 1 == prune(using=DEFAULT_DB_ALIAS).rows

@@ -4,12 +4,16 @@ import datetime
 
 import pytest
 from channels.layers import get_channel_layer
+from django.db.models.functions import Now
 
+from apps.outbox import history
 from apps.outbox.models import NotificationOutbox, Stream
+from apps.outbox.rows import DEADLY
 from apps.realtime.envelope import envelope
 from apps.realtime.groups import group_for
 from apps.realtime.registry import register, unregister
 from apps.tickets.live import TicketType
+from tests.law import number_all
 from tests.sockets import (
     collection,
     drain,
@@ -49,16 +53,12 @@ class TestCatchUp:
         settings.REALTIME = {"CATCH_UP_ROWS": 2}
         layer = get_channel_layer()
         async with signed_in(demo) as socket:
-            answer = await socket.ask(subject(ticket))
+            await socket.ask(subject(ticket))
             for title in "abcdefg":
                 await write(ticket, title)
             await lose(settings)
-            rows = await in_thread(
-                lambda: list(
-                    NotificationOutbox.objects.filter(stream=f"ticket:{ticket.pk}", offset__gt=1)
-                )
-            )
-            messages = {row.offset: envelope(row, answer["epoch"]) for row in rows}
+            rows = await in_thread(history.after, f"ticket:{ticket.pk}", 1, 100, using="default")
+            messages = {row.offset: envelope(row) for row in rows}
             for offset in (2, 5, 3, 5, 2, 8, 7):
                 await layer.group_send(group_for(f"ticket:{ticket.pk}"), messages[offset])
             frames = [await socket.receive() for _ in range(7)]
@@ -124,6 +124,23 @@ class TestCatchUp:
                 group_for(f"ticket:{ticket.pk}"), {"type": "behind"}
             )
             assert "Later" == (await socket.receive())["payload"]["title"]
+
+    async def test_a_row_that_workers_die_of_never_reaches_a_socket(self, demo, ticket):
+        """
+        What may kill whoever loads it is not loaded here: it is published first, or fails.
+        """
+        behind = (group_for(f"ticket:{ticket.pk}"), {"type": "behind"})
+        async with signed_in(demo) as socket:
+            await socket.ask(subject(ticket))
+            await write(ticket, "Deadly")
+            await in_thread(number_all)
+            later = Now() + datetime.timedelta(hours=1)
+            await in_thread(NotificationOutbox.objects.update, claims=DEADLY, available_at=later)
+            await get_channel_layer().group_send(*behind)
+            assert await socket.silent(demo)
+            await in_thread(NotificationOutbox.objects.update, published_at=Now())
+            await get_channel_layer().group_send(*behind)
+            assert "Deadly" == (await socket.receive())["payload"]["title"]
 
     async def test_with_the_database_away_it_waits_for_the_next_occasion(
         self, settings, demo, ticket, caplog

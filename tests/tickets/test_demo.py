@@ -8,8 +8,10 @@ import threading
 import pytest
 from django.contrib.auth import authenticate, get_user_model
 from django.core.management import CommandError, call_command
+from django.db import connection
 
 from apps.outbox.models import NotificationOutbox
+from apps.tickets.management.commands.demo import Command
 from apps.tickets.models import Project, Ticket
 
 pytestmark = pytest.mark.django_db
@@ -84,3 +86,17 @@ def test_live_without_tickets(run):
     run()
     Ticket.objects.all().delete()
     assert "no ticket left" in run("--live", "--interval", "0", "--changes", "1")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_live_outlives_the_database(run, monkeypatch):
+    """
+    While the database is away it says so, and goes on when it is back.
+    """
+    run()
+    command = Command()
+    with monkeypatch.context() as patched:
+        patched.setitem(connection.settings_dict, "HOST", "/nowhere")
+        connection.close()
+        assert "The database is away" in command.change()
+    assert "away" not in command.change()

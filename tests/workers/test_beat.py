@@ -4,6 +4,7 @@ import pytest
 from celery import Celery
 from celery.beat import ScheduleEntry
 
+from workers import bell
 from workers.app import app
 from workers.beat import BellScheduler
 from workers.tasks import prune_outbox
@@ -38,12 +39,16 @@ def test_sweeps_leave_one_message(scheduler, empty):
     assert 1 == empty.queue_declare().message_count
 
 
-def test_other_entries_are_sent(scheduler, empty):
+def test_an_absent_worker_finds_two_messages(scheduler, empty):
     """
-    What is no sweep goes the usual way.
+    However long it was away: one to drain, one to prune.
     """
-    scheduler.apply_entry(entry(PRUNE))
-    assert 1 == empty.queue_declare().message_count
+    for _ in range(3):
+        scheduler.apply_entry(entry(SWEEP))
+        scheduler.apply_entry(entry(PRUNE))
+    assert 2 == empty.queue_declare().message_count
+    drain, prune = (empty.get(no_ack=True).headers["task"] for _ in range(2))
+    assert (bell.DRAIN, PRUNE) == (drain, prune)
 
 
 def test_an_outage_is_said_once(caplog):

@@ -37,6 +37,17 @@ def test_once_with_the_layer_away(ticket, settings):
     assert NotificationOutbox.objects.pending().exists()
 
 
+def test_once_with_the_database_away(db, monkeypatch):
+    """
+    A sentence, not a traceback.
+    """
+    with monkeypatch.context() as patched:
+        patched.setitem(connection.settings_dict, "HOST", "/nowhere")
+        connection.close()
+        with pytest.raises(CommandError, match=r"^The database is away: .*/nowhere"):
+            call_command("drain")
+
+
 def test_forever(ticket, tmp_path):
     """
     It goes on, through a lost connection to the database, until it is told to stop.

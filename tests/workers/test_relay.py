@@ -1,16 +1,20 @@
 """The relay: every committed row is published, in order, or kept until it can be."""
 
+import select
 import threading
+import tracemalloc
 
 import pytest
-from django.db import DEFAULT_DB_ALIAS, connections
+from django.db import DEFAULT_DB_ALIAS, OperationalError, connection, connections
 
 from apps.outbox.capture import Notification, capture
+from apps.outbox.claim import claim
 from apps.outbox.locks import publishing_lock
-from apps.outbox.models import NotificationOutbox, shard_of
-from apps.outbox.numbering import number
-from tests.layers import RecordingLayer
-from workers.relay import Relay
+from apps.outbox.models import Claim, NotificationOutbox, shard_of
+from tests.layers import CountingAwayLayer, RecordingLayer
+from tests.processes import wait_until
+from workers.breaker import Breaker
+from workers.relay import Drained, Relay
 
 pytestmark = pytest.mark.django_db(transaction=True)
 USING = DEFAULT_DB_ALIAS
@@ -54,7 +58,7 @@ def test_drains_everything_in_order(settings, relay, sent):
     assert (60, 60, 0, 0) == (drained.numbered, drained.published, drained.retried, drained.failed)
     assert all([1, 2, 3] == offsets(sent, pk) for pk in range(1, 21))
     assert {"published"} == {row.state for row in NotificationOutbox.objects.all()}
-    assert 0 == relay.drain().rows
+    assert Drained() == relay.drain()
 
 
 def test_a_plain_layer_will_do(relay, sent):
@@ -75,6 +79,7 @@ class TestOutage:
         settings.CHANNEL_LAYERS = {"default": {"BACKEND": f"tests.layers.{layer}"}}
         settings.REALTIME = {"PUBLISH_SECONDS": 0.05}
         announce(count=2)
+        relay.breaker = Breaker("The channel layer", jitter=lambda: 0)
         for _ in range(3):
             assert 0 == relay.drain().published
         row = NotificationOutbox.objects.order_by("id").first()
@@ -82,6 +87,7 @@ class TestOutage:
         assert 1 == caplog.text.count("The channel layer is away")
         settings.CHANNEL_LAYERS = back
         assert 2 == relay.drain().published
+        assert 1 == caplog.text.count("The channel layer is back")
         assert [1, 2] == offsets(sent, 1)
 
     def test_does_not_stop_the_numbering(self, settings, relay):
@@ -93,6 +99,111 @@ class TestOutage:
             announce(pk)
         assert 10 == relay.drain().numbered
         assert {(1, 0)} == set(NotificationOutbox.objects.values_list("offset", "claims"))
+
+    def test_is_probed_with_one_row(self, settings, relay):
+        """
+        However many wait, an absent layer is offered one of them, now and then.
+        """
+        settings.CHANNEL_LAYERS = {"default": {"BACKEND": "tests.layers.CountingAwayLayer"}}
+        relay.breaker = Breaker("The channel layer", jitter=lambda: 0)
+        for pk in range(1, 101):
+            announce(pk)
+        offered = CountingAwayLayer.offered
+        offered.clear()
+        relay.drain()
+        assert 2 == len(offered)  # the first of a batch, and the probe whether anything goes
+        for _ in range(3):
+            relay.drain()
+        assert 8 == len(offered)
+        relay.breaker = Breaker("The channel layer", clock=lambda: 0.0, jitter=lambda: 1)
+        for _ in range(3):
+            relay.drain()
+        assert 10 == len(offered)  # once, and then not before its time
+
+    def test_of_half_an_hour_with_fifty_thousand_rows(self, settings, relay, sent, caplog):
+        """
+        Nothing fails, no attempt is counted, the log has a handful of lines; and when the layer is back,
+        what comes then doesn't wait for all that came before.
+        """
+        back = settings.CHANNEL_LAYERS
+        settings.CHANNEL_LAYERS = {"default": {"BACKEND": "tests.layers.CountingAwayLayer"}}
+        CountingAwayLayer.offered.clear()
+        now = 0.0
+        relay.breaker = Breaker("The channel layer", clock=lambda: now)
+        backlog(50_000, streams=500)
+        while now < 1800:
+            relay.drain()
+            now += 10
+        assert len(CountingAwayLayer.offered) <= 2 * 180
+        assert 6 == caplog.text.count("The channel layer is away")
+        facts = NotificationOutbox.objects.values_list("attempts", "claims", "failed_at")
+        assert [(0, 0, None)] == list(facts.distinct())
+        assert not NotificationOutbox.objects.filter(offset=None).exists()
+
+        settings.CHANNEL_LAYERS = back
+        announce(1000)  # a stream that has nothing waiting
+        relay.drain()
+        places = [message["stream"] for _, message in sent]
+        assert 50_001 == len(places)
+        assert places.index("ticket:1000") < 25_000
+        assert all(list(range(1, 101)) == offsets(sent, pk) for pk in range(500))
+
+    def test_leaves_nothing_in_hand(self, settings, relay):
+        """
+        What was not tried is nobody's death.
+        """
+        settings.CHANNEL_LAYERS = {"default": {"BACKEND": "tests.layers.AwayLayer"}}
+        announce()
+        relay.drain()
+        assert [[]] == list(Claim.objects.values_list("rows", flat=True))
+
+
+def test_a_drain_can_be_cut_short(settings, relay):
+    """
+    When its time is over it stops after the batch in hand, says so, and goes on the next time.
+    """
+    settings.OUTBOX = {"BATCH_ROWS": 1}
+    announce(count=3)
+    assert relay.drain(seconds=0).is_cut_short
+    drained = relay.drain()
+    assert (3, False) == (drained.published, drained.is_cut_short)
+
+
+class TestDatabaseAway:
+    def test_is_said_once(self, relay, monkeypatch, caplog):
+        """
+        A database that can't be reached is a line in the log, not one for each drain; so is its return.
+        """
+        announce()
+        with monkeypatch.context() as patched:
+            patched.setitem(connection.settings_dict, "HOST", "/nowhere")
+            connection.close()
+            for _ in range(2):
+                assert Drained() == relay.try_to_drain()
+        assert 1 == caplog.text.count("The database is away")
+        assert 1 == relay.try_to_drain().published
+        assert 1 == caplog.text.count("The database is back")
+
+    def test_a_lost_connection_is_made_again(self, relay):
+        """
+        A restart of PostgreSQL between two drains costs neither of them.
+        """
+        announce()
+        with connection.cursor() as cursor:
+            cursor.execute("SET idle_session_timeout = 1")
+        wait_until(is_gone, "PostgreSQL has ended the connection")
+        assert 1 == relay.try_to_drain().published
+
+    def test_raises_when_asked_to(self, relay):
+        """
+        Who wants to know is told.
+        """
+        with connection.cursor() as cursor:
+            cursor.execute("SET idle_session_timeout = 1")
+        wait_until(is_gone, "PostgreSQL has ended the connection")
+        with pytest.raises(OperationalError):
+            relay.drain()
+        connection.close()
 
 
 class TestPoison:
@@ -116,6 +227,25 @@ class TestPoison:
             poison.attempts,
         )
 
+    def test_a_thousand_of_them_take_nobodys_place(self, settings, relay, sent):
+        """
+        However many are due again, what is good goes first, in the same drain.
+        """
+        settings.OUTBOX = {"BATCH_ROWS": 100, "BACKOFF_BASE_SECONDS": 0, "MAX_ATTEMPTS": 3}
+        for pk in range(1, 1001):
+            announce(pk, object_type="ghost")
+        assert (1000, True) == (relay.drain().failed, sent == [])
+        NotificationOutbox.objects.update(failed_at=None, attempts=1, claims=1)
+        for pk in range(2001, 2101):
+            announce(pk)
+        relay.drain(seconds=0.0)
+        assert [] == sent
+        while NotificationOutbox.objects.published().count() != 100:
+            relay.drain(seconds=0.02)
+        assert not NotificationOutbox.objects.failed().exists()
+        relay.drain()
+        assert 1000 == NotificationOutbox.objects.failed().count()
+
 
 class TestExclusiveness:
     def test_a_taken_shard_is_left_to_its_holder(self, relay, sent):
@@ -136,7 +266,8 @@ class TestExclusiveness:
 
     def test_several_at_once_publish_each_row_once(self, sent):
         """
-        However many drain together, while rows are written: each offset once, in order.
+        However many drain together, while rows are written: each offset once, in order; and none takes
+        another for dead.
         """
         stop = threading.Event()
 
@@ -160,15 +291,72 @@ class TestExclusiveness:
             thread.join()
         _drain()
         assert [list(range(1, 21))] * 4 == [offsets(sent, pk) for pk in range(1, 5)]
+        assert {1} == set(NotificationOutbox.objects.values_list("claims", flat=True))
+
+    def test_the_lock_decides_and_not_the_claim(self, relay, sent):
+        """
+        A worker that was stopped between its claim and the lock finds another publishing, and leaves.
+        """
+        announce()
+        shard = shard_of("ticket:1")
+        claim(shard, using=USING)
+        outcome = []
+
+        def come_late():
+            with Relay(using=USING) as late:
+                outcome.append(late.publish_held(shard, Drained()))
+            connections.close_all()
+
+        with publishing_lock(shard, using=USING):
+            thread = threading.Thread(target=come_late)
+            thread.start()
+            thread.join()
+        assert ([False], []) == (outcome, sent)
+        assert relay.publish_held(shard, Drained())
+        assert [1] == offsets(sent, 1)
 
     def test_a_claim_without_outcome_is_counted(self, relay):
         """
         What a dead worker left has a claim more when it is published at last.
         """
         announce()
-        number(shard_of("ticket:1"), using=USING, claiming=True)
+        claim(shard_of("ticket:1"), using=USING)
+        Claim.objects.update(claimed_at="2026-01-01T00:00:00Z")
         relay.drain()
         assert 2 == NotificationOutbox.objects.get().claims
+
+
+def backlog(rows, *, streams, payload="{}"):
+    """Insert many rows at once."""
+    capture(
+        [
+            Notification(
+                stream=f"ticket:{number % streams}",
+                event="UPDATE_TICKET",
+                object_type="ticket",
+                object_id="1",
+                payload=payload,
+            )
+            for number in range(rows)
+        ],
+        using=USING,
+    )
+
+
+def test_memory_does_not_depend_on_the_backlog(settings, relay):
+    """
+    Twenty megabytes that wait take no more memory than two: a batch at a time is in hand.
+    """
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": "tests.layers.SwallowingLayer"}}
+    settings.OUTBOX = {"BATCH_ROWS": 50}
+    peaks = []
+    for rows in (200, 2000, 20_000):  # the first one warms up
+        backlog(rows, streams=40, payload=f'"{"x" * 1000}"')
+        tracemalloc.start()
+        relay.drain()
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[2] < peaks[1] + 2_000_000
 
 
 def _drain():
@@ -177,3 +365,9 @@ def _drain():
             relay.drain()
     finally:
         connections.close_all()
+
+
+def is_gone():
+    """Whether the other end of this thread's connection is closed, without trying to use it."""
+    ready, _, _ = select.select([connection.connection.fileno()], [], [], 0)
+    return bool(ready)

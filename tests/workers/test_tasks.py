@@ -39,6 +39,51 @@ def test_drain_publishes_and_clears_the_bell(settings, empty_outbox, ticket):
     assert not bell._redis().exists(bell.KEY)
 
 
+@pytest.fixture
+def empty_queue():
+    """No message waits, and the bell is silent."""
+    with app.pool.acquire(block=True) as connection:
+        queue = app.amqp.queues["outbox"](connection.default_channel)
+        queue.purge()
+        bell.clear()
+        yield queue
+        queue.purge()
+        bell.clear()
+
+
+class TestCutShort:
+    """A task that has more to do than its time allows asks for another: a worker told to stop stops."""
+
+    @pytest.fixture(autouse=True)
+    def hurry(self, monkeypatch):
+        monkeypatch.setattr(tasks, "TASK_SECONDS", 0.0)
+
+    def test_drain(self, empty_outbox, empty_queue, ticket):
+        """
+        Through the bell, so that there is one message, whoever else rings.
+        """
+        ticket.title = "Changed"
+        ticket.save()
+        bell.clear()
+        empty_queue.purge()
+        tasks.drain()
+        tasks._relay().close()
+        tasks._relay.cache_clear()
+        assert bell.DRAIN == empty_queue.get(no_ack=True).headers["task"]
+        bell.ring("default")
+        assert 0 == empty_queue.queue_declare().message_count
+
+    def test_prune(self, published, empty_queue):
+        """
+        Until nothing is left.
+        """
+        NotificationOutbox.objects.update(published_at=Now() - timedelta(days=8))
+        tasks.prune_outbox()
+        assert "outbox.prune" == empty_queue.get(no_ack=True).headers["task"]
+        tasks.prune_outbox()
+        assert 0 == empty_queue.queue_declare().message_count
+
+
 def test_prune_drops_what_is_old(published):
     """
     Past their retention published rows are deleted.

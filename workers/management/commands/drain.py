@@ -1,18 +1,15 @@
 """`manage.py drain`."""
 
-import logging
 import signal
 import threading
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import DEFAULT_DB_ALIAS, DatabaseError, connections
+from django.db import DEFAULT_DB_ALIAS, InterfaceError, OperationalError
 
 from apps.outbox.models import NotificationOutbox
 
 from ...relay import Relay
-
-logger = logging.getLogger(__name__)
 
 
 class Command(BaseCommand):
@@ -37,7 +34,10 @@ class Command(BaseCommand):
                 self._drain_once(relay)
 
     def _drain_once(self, relay: Relay) -> None:
-        drained = relay.drain()
+        try:
+            drained = relay.drain()
+        except (OperationalError, InterfaceError) as error:
+            raise CommandError(f"The database is away: {error}".rstrip()) from None
         left = NotificationOutbox.objects.using(relay.using).pending().count()
         outcome = f"{drained.published} published, {drained.failed} failed, {left} left."
         if left and not drained.published:
@@ -54,9 +54,6 @@ class Command(BaseCommand):
         self.stdout.write("Draining. Ctrl-C stops.")
         self.stdout.flush()
         while not stop.is_set():
-            try:
-                relay.drain()
-            except DatabaseError as error:
-                logger.warning("The database is away: %s", error, extra={"action": "database_away"})
-                connections[relay.using].close()
-            stop.wait(interval)
+            # Cut short again and again, so that a long backlog doesn't keep it from stopping.
+            is_cut_short = relay.try_to_drain(seconds=interval).is_cut_short
+            stop.wait(0 if is_cut_short else interval)

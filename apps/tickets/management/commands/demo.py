@@ -6,6 +6,7 @@ from typing import Any
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import InterfaceError, OperationalError, connection
 
 from ... import demo
 
@@ -50,8 +51,16 @@ class Command(BaseCommand):
         done = 0
         try:
             while live and done != changes:
-                self.stdout.write(demo.change_something())
+                self.stdout.write(self.change())
                 done += 1
                 time.sleep(interval)
         except KeyboardInterrupt:
             self.stdout.write(f"Stopped after {done} changes.")
+
+    def change(self) -> str:
+        """Change something, or say why not."""
+        try:
+            return demo.change_something()
+        except (OperationalError, InterfaceError) as error:
+            connection.close()
+            return f"The database is away: {error}".rstrip()

@@ -1,0 +1,61 @@
+"""Publishing this very row failed: it is tried again after a backoff, and failed in the end."""
+
+import random
+import traceback
+from collections.abc import Iterable
+
+from django.db import connections
+
+from .backoff import backoff
+from .conf import outbox_settings
+from .models import NotificationOutbox
+
+LONGEST_ERROR = 20_000
+
+RETRY = f"""
+UPDATE {NotificationOutbox._meta.db_table} AS row SET
+    claims = claims + 1, attempts = attempts + 1,
+    error_type = failure.type, error_message = failure.message, error_traceback = failure.traceback,
+    available_at = statement_timestamp() + failure.delay,
+    failed_at = CASE WHEN attempts + 1 >= %s THEN statement_timestamp() END
+FROM unnest(%s::bigint[], %s::text[], %s::text[], %s::text[], %s::interval[])
+    AS failure (id, type, message, traceback, delay)
+WHERE row.id = failure.id AND row.id = ANY(%s) AND published_at IS NULL AND failed_at IS NULL
+RETURNING row.id, row.attempts, failed_at IS NOT NULL
+"""
+
+#: The primary key of a row, the attempts it had before, and what went wrong this time.
+Failure = tuple[int, int, Exception]
+
+
+def retry(failures: Iterable[Failure], *, using: str) -> list[tuple[int, int, bool]]:
+    """
+    Record failed attempts, one at least; return each row's primary key, attempts, and whether it is failed.
+
+    A row is due again after its backoff, and failed after ``MAX_ATTEMPTS``. The error's type, message
+    and traceback are kept. The caller holds the publishing lock.
+    """
+    described = [_described(*failure) for failure in failures]
+    with connections[using].cursor() as cursor:
+        pks, *texts = (list(column) for column in zip(*described, strict=True))
+        cursor.execute(RETRY, [outbox_settings().MAX_ATTEMPTS, pks, *texts, pks])
+        outcomes: list[tuple[int, int, bool]] = cursor.fetchall()
+    return outcomes
+
+
+def _described(pk: int, attempts: int, error: Exception) -> tuple[object, ...]:
+    conf = outbox_settings()
+    delay = backoff(
+        attempts + 1,
+        base=conf.BACKOFF_BASE_SECONDS,
+        ceiling=conf.BACKOFF_CEILING_SECONDS,
+        jitter=random.random,
+    )
+    kind = f"{type(error).__module__}.{type(error).__qualname__}"
+    text = "".join(traceback.format_exception(error))
+    return pk, kind, _storable(str(error))[:LONGEST_ERROR], _storable(text)[-LONGEST_ERROR:], delay
+
+
+def _storable(text: str) -> str:
+    """Return text as PostgreSQL takes it: whatever an exception says, it must not poison the outcome."""
+    return text.encode(errors="replace").decode().replace("\0", "\N{SYMBOL FOR NULL}")
