@@ -1,7 +1,7 @@
 """Channel layers that misbehave: chosen in settings, never patched in."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NoReturn
 
 from channels.layers import InMemoryChannelLayer
@@ -15,13 +15,13 @@ class AwayLayer(InMemoryChannelLayer):
 
 
 class CountingAwayLayer(AwayLayer):
-    """Counts what it refuses."""
+    """Counts what it refuses, batch by batch."""
 
-    offered: list[dict[str, Any]] = []
+    offered: list[int] = []
 
-    async def group_send(self, group: str, message: dict[str, Any]) -> NoReturn:
-        self.offered.append(message)
-        await super().group_send(group, message)
+    async def group_send_many(self, messages: Sequence[tuple[str, dict[str, Any]]]) -> NoReturn:
+        self.offered.append(len(messages))
+        await super().group_send(*messages[0])
 
 
 class HangingLayer(InMemoryChannelLayer):

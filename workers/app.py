@@ -21,6 +21,8 @@ app.conf.update(
     CELERY_DB_REUSE_MAX=1_000_000,
     worker_prefetch_multiplier=1,
     worker_hijack_root_logger=False,
+    # Concerns late acknowledgement, which we have none of; unset, Celery warns whenever the broker was away.
+    worker_cancel_long_running_tasks_on_connection_loss=True,
     broker_connection_retry_on_startup=True,
     broker_connection_max_retries=None,  # for ever
     # A web process that rings must not wait long for a broker that is away.

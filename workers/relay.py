@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import Self
 
-from django.db import InterfaceError, OperationalError, close_old_connections, connections
+from django.db import InterfaceError, OperationalError, close_old_connections
 
 from apps.outbox.attempts import retry
 from apps.outbox.claim import claim, held, release, settle, work
@@ -64,7 +64,6 @@ class Relay:
             drained = self.drain(seconds=seconds)
         except (OperationalError, InterfaceError) as error:
             self._database.fail(error)
-            connections[self.using].close()
             return Drained()
         self._database.succeed()
         return drained

@@ -71,6 +71,8 @@ class TestUntried:
         """
         second, first = make(2), make(1)
         assert [first.pk, second.pk] == claimed()
+        claim.release(3, using=USING)
+        assert [first.pk] == claimed(limit=1)
 
     def test_are_a_batch(self, settings):
         """
@@ -258,9 +260,11 @@ def test_a_shard_that_somebody_publishes_is_left_to_them():
     thread = threading.Thread(target=publish)
     thread.start()
     taken.wait()
-    result = claim.claim(3, using=USING)
-    release.set()
-    thread.join()
+    try:
+        result = claim.claim(3, using=USING)
+    finally:
+        release.set()
+        thread.join()
     assert (1, 0, False) == (result.numbered, result.rows, result.is_free)
     assert not Claim.objects.exists()
 

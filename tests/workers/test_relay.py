@@ -106,19 +106,27 @@ class TestOutage:
         """
         settings.CHANNEL_LAYERS = {"default": {"BACKEND": "tests.layers.CountingAwayLayer"}}
         relay.breaker = Breaker("The channel layer", jitter=lambda: 0)
-        for pk in range(1, 101):
-            announce(pk)
+        for _ in range(100):
+            announce()
         offered = CountingAwayLayer.offered
         offered.clear()
         relay.drain()
-        assert 2 == len(offered)  # the first of a batch, and the probe whether anything goes
-        for _ in range(3):
+        assert [100, 1] == offered  # a batch, and then whether anything goes at all
+        for _ in range(2):
             relay.drain()
-        assert 8 == len(offered)
+        assert [100, 1, 1, 1, 1, 1] == offered
+
+    def test_is_left_alone_between_the_probes(self, settings, relay):
+        """
+        Before the next probe's time nothing is offered; what is committed meanwhile gets its number.
+        """
+        settings.CHANNEL_LAYERS = {"default": {"BACKEND": "tests.layers.CountingAwayLayer"}}
         relay.breaker = Breaker("The channel layer", clock=lambda: 0.0, jitter=lambda: 1)
+        CountingAwayLayer.offered.clear()
         for _ in range(3):
-            relay.drain()
-        assert 10 == len(offered)  # once, and then not before its time
+            announce()
+            assert 1 == relay.drain().numbered
+        assert [1, 1] == CountingAwayLayer.offered
 
     def test_of_half_an_hour_with_fifty_thousand_rows(self, settings, relay, sent, caplog):
         """
@@ -341,6 +349,20 @@ def backlog(rows, *, streams, payload="{}"):
         ],
         using=USING,
     )
+
+
+def test_a_huge_payload_is_not_loaded(settings, relay, sent):
+    """
+    What goes as a hint doesn't pass through the worker.
+    """
+    settings.REALTIME = {"FRAME_BYTES": 1000}
+    backlog(1, streams=1, payload=f'"{"x" * 20_000_000}"')
+    tracemalloc.start()
+    relay.drain()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert [""] == [message["frame"] for _, message in sent]
+    assert peak < 5_000_000
 
 
 def test_memory_does_not_depend_on_the_backlog(settings, relay):
