@@ -1,6 +1,7 @@
 """Channel layers that misbehave: chosen in settings, never patched in."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NoReturn
 
@@ -45,9 +46,13 @@ class RecordingLayer(InMemoryChannelLayer):
     """Keeps what is sent, in order."""
 
     sent: list[tuple[str, dict[str, Any]]] = []
+    probes: list[str] = []
 
     async def group_send(self, group: str, message: dict[str, Any]) -> None:
-        self.sent.append((group, message))
+        if message["type"] == "probe":
+            self.probes.append(group)
+        else:
+            self.sent.append((group, message))
 
 
 class SwallowingLayer(InMemoryChannelLayer):
@@ -62,6 +67,30 @@ class FastidiousLayer(RecordingLayer):
 
     async def group_send(self, group: str, message: dict[str, Any]) -> None:
         if '"refused"' in message.get("frame", ""):
-            raise ValueError("It has a word in it that this layer won't carry.")
-        if "frame" in message:  # not a probe
-            await super().group_send(group, message)
+            await self.refuse()
+        await super().group_send(group, message)
+
+    async def refuse(self) -> None:
+        raise ValueError("It has a word in it that this layer won't carry.")
+
+
+class StumblingLayer(FastidiousLayer):
+    """Hangs on some messages."""
+
+    async def refuse(self) -> None:
+        await asyncio.Event().wait()
+
+
+class SlowLayer(RecordingLayer):
+    """Takes its time for each message, as over a long way."""
+
+    async def group_send(self, group: str, message: dict[str, Any]) -> None:
+        await asyncio.sleep(0.002)
+        await super().group_send(group, message)
+
+
+class FrozenLayer(RecordingLayer):
+    """Holds up its whole thread, as a process does that is stopped."""
+
+    async def group_send(self, group: str, message: dict[str, Any]) -> None:
+        time.sleep(0.6)  # noqa: ASYNC251  # not only this task

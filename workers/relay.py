@@ -3,13 +3,17 @@
 import asyncio
 import logging
 import time
+from collections import defaultdict
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Self
 
-from django.db import InterfaceError, OperationalError, close_old_connections
+from django.db import InterfaceError, InternalError, OperationalError, close_old_connections
 
 from apps.outbox.attempts import retry
-from apps.outbox.claim import claim, held, release, settle, work
+from apps.outbox.claim import Claimed, claim, is_still_held, load, release, settle, work
+from apps.outbox.conf import outbox_settings
+from apps.outbox.exceptions import ShardBusyError
 from apps.outbox.locks import publishing_lock
 from apps.outbox.models import SHARDS
 from apps.outbox.numbering import number
@@ -19,6 +23,9 @@ from apps.realtime.publish import Published, publish
 from .breaker import Breaker
 
 logger = logging.getLogger(__name__)
+
+#: What says that the database is away, is about to be, or has ended a transaction that took too long.
+DATABASE_AWAY = (InterfaceError, InternalError, OperationalError)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -43,6 +50,7 @@ class Relay:
         self.using = using
         self.breaker = Breaker("The channel layer")
         self._database = Breaker("The database")
+        self._most = outbox_settings().BATCH_ROWS
         self._runner = asyncio.Runner()
         # The runner ends it well. Its own `run` spends time on Ctrl-C, which ends a drain anyway.
         self._loop = self._runner.get_loop()
@@ -62,7 +70,7 @@ class Relay:
         close_old_connections()
         try:
             drained = self.drain(seconds=seconds)
-        except (OperationalError, InterfaceError) as error:
+        except DATABASE_AWAY as error:
             self._database.fail(error)
             return Drained()
         self._database.succeed()
@@ -79,11 +87,11 @@ class Relay:
         Whoever dies in between is made good by the sweep.
 
         Raises nothing when the channel layer is away: the rows stay due, and the sweep comes back.
-        Raises OperationalError or InterfaceError when the database is.
+        Raises one of DATABASE_AWAY when the database is.
         """
         drained, end = Drained(), time.monotonic() + seconds
         if self.breaker.refuses:
-            self._number_everything(drained)
+            self._number_everything(drained, end)
             return drained
         while turns := work(using=self.using):
             found_free = False
@@ -95,32 +103,49 @@ class Relay:
                     found_free |= self._take_turn(shard, tried, drained)
                 except ChannelLayerError as error:
                     self.breaker.fail(error.cause)
-                    self._number_everything(drained)
+                    self._most = 1
+                    self._number_everything(drained, end)
                     return drained
             if not found_free:
                 break
         return drained
 
-    def _number_everything(self, drained: Drained) -> None:
+    def _number_everything(self, drained: Drained, end: float) -> None:
         """Number what nobody can publish: sockets may read it from the database."""
         for shard in range(SHARDS):
-            while rows := number(shard, using=self.using):
+            rows = outbox_settings().BATCH_ROWS
+            while rows == outbox_settings().BATCH_ROWS:
+                if time.monotonic() >= end:
+                    drained.is_cut_short = True
+                    return
+                rows = 0  # a busy shard is left until the next time
+                with suppress(ShardBusyError):
+                    rows = number(shard, using=self.using)
                 drained.numbered += rows
 
     def _take_turn(self, shard: int, tried: bool, drained: Drained) -> bool:
         """Publish a batch of the shard; return whether it was free. Raises ChannelLayerError."""
-        limit = 1 if self.breaker.is_open else None
-        # Committed before anything is published: an offset never gets a second content.
-        claimed = claim(shard, using=self.using, tried=tried, limit=limit)
+        try:
+            # Committed before anything is published: an offset never gets a second content.
+            claimed = claim(shard, using=self.using, tried=tried, limit=self._most)
+        except ShardBusyError as error:
+            logger.warning("%s", error, extra={"action": "shard_busy"})
+            return False
         drained.numbered += claimed.numbered
-        return claimed.is_free and (not claimed.rows or self.publish_held(shard, drained))
+        if claimed.left:
+            self._note_death(claimed, drained)
+        return claimed.is_free and (
+            not claimed.rows or self.publish_held(shard, claimed.rows, drained)
+        )
 
-    def publish_held(self, shard: int, drained: Drained) -> bool:
-        """Publish what is in hand of the shard, whoever claimed it; return whether the shard was free."""
+    def publish_held(self, shard: int, pks: list[int], drained: Drained) -> bool:
+        """Publish claimed rows; return whether the shard was free, and the claim stood."""
         away: Exception | None = None
-        with publishing_lock(shard, using=self.using) as mine:
+        rows = load(pks, using=self.using, longest=realtime_settings().FRAME_BYTES)
+        with publishing_lock(shard, using=self.using) as is_free:
+            # A worker that was stopped between its claim and the lock has been taken for dead.
+            mine = is_free and is_still_held(shard, pks, using=self.using)
             if mine:
-                rows = held(shard, using=self.using, longest=realtime_settings().FRAME_BYTES)
                 try:
                     # The one crossing from sync to async, once for the batch.
                     outcome = self._loop.run_until_complete(publish(rows))
@@ -131,28 +156,51 @@ class Relay:
                 release(shard, using=self.using)
         if away is not None:
             raise ChannelLayerError(away)
+        if mine:
+            self._adapt(claimed=len(pks), loaded=len(rows), outcome=outcome)
         return mine
 
+    def _adapt(self, *, claimed: int, loaded: int, outcome: Published) -> None:
+        """Claim fewer rows at once where they were too many; else more, up to ``BATCH_ROWS``."""
+        self.breaker.succeed()
+        if outcome.is_too_large:
+            self._most = max(1, loaded // 4)
+        elif loaded < claimed:
+            self._most = loaded
+        else:
+            self._most = min(outbox_settings().BATCH_ROWS, self._most * 2)
+
     def _settle(self, outcome: Published, drained: Drained) -> None:
-        if outcome.rows:
-            self.breaker.succeed()
         drained.published += settle(outcome.rows, using=self.using)
         if outcome.failures:
             self._note_failures(outcome, drained)
 
     def _note_failures(self, outcome: Published, drained: Drained) -> None:
+        """Record the failed attempts. Of each kind one is in the log; each row keeps its own."""
         errors = {row.pk: error for row, error in outcome.failures}
         failures = [(row.pk, row.attempts, error) for row, error in outcome.failures]
-        for pk, attempts, is_failed in retry(failures, using=self.using):
-            drained.failed += is_failed
-            drained.retried += not is_failed
-            extra = {"outbox_id": pk, "attempt": attempts, "error": repr(errors[pk])}
+        kinds: dict[tuple[bool, type[Exception]], list[int]] = defaultdict(list)
+        for pk, _, is_failed in retry(failures, using=self.using):
+            kinds[is_failed, type(errors[pk])].append(pk)
+        for (is_failed, _), pks in kinds.items():
+            error = errors[pks[0]]
+            extra = {"outbox_id": pks[0], "rows": len(pks), "error": repr(error)}
             if is_failed:
-                logger.error(
-                    "Row failed", exc_info=errors[pk], extra=extra | {"action": "row_failed"}
-                )
-            else:  # its traceback is kept in the row
-                logger.warning("Publish failed", extra=extra | {"action": "publish_failed"})
+                drained.failed += len(pks)
+                extra["action"] = "row_failed"
+                logger.error("Row failed", exc_info=error, extra=extra)
+            else:
+                drained.retried += len(pks)
+                extra["action"] = "publish_failed"
+                logger.warning("Publish failed", extra=extra)
+
+    def _note_death(self, claimed: Claimed, drained: Drained) -> None:
+        extra = {"action": "worker_died", "rows": claimed.left}
+        logger.warning("A worker died, or was stopped, with rows in hand", extra=extra)
+        for pk in claimed.failed:
+            drained.failed += 1
+            extra = {"action": "row_failed", "outbox_id": pk}
+            logger.error("Row failed: it kills its worker", extra=extra)
 
 
 class ChannelLayerError(Exception):

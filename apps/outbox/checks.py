@@ -28,13 +28,11 @@ def settings_are_sound(**_: Any) -> list[CheckMessage]:
             import_string(path) if path else None
         except ImportError as error:
             found.append(Error(f'OUTBOX["{key}"] can\'t be imported: {error}.', id="outbox.E002"))
-    if conf.MAX_ATTEMPTS < 1 or conf.BATCH_ROWS < 1 or conf.PRUNE_ROWS < 1:
-        found.append(
-            Error(
-                "MAX_ATTEMPTS, BATCH_ROWS and PRUNE_ROWS in OUTBOX must be at least 1.",
-                id="outbox.E003",
-            )
-        )
+    found += [
+        Error(f'OUTBOX["{key}"] must be at least 1.', id="outbox.E003")
+        for key in ("MAX_ATTEMPTS", "BATCH_ROWS", "BATCH_BYTES", "PRUNE_ROWS")
+        if getattr(conf, key) < 1
+    ]
     return found
 
 

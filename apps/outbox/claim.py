@@ -8,7 +8,7 @@ kills its worker ends up alone, and delays nobody else.
 
 import random
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from django.db import connections
 
@@ -18,8 +18,10 @@ from .exceptions import WorkerDiedError
 from .locks import numbering_lock, publishing_is_free
 from .models import SHARDS, Claim, NotificationOutbox
 from .numbering import number_batch
-from .rows import DEADLY, Row, read
+from .rows import Row, read
 
+#: A row that so many workers died with is taken alone.
+DEADLY = 4
 #: So many workers may die with a row, by deploys say, before one that dies with it alone counts as an
 #: attempt.
 FORGIVEN_DEATHS = 10
@@ -42,35 +44,39 @@ SELECT shard,
     )
 FROM generate_series(0, {SHARDS - 1}) AS each (shard)
 """
-# In the order of the offsets: ids are not, where a transaction committed late. A stream with a tried row
+# In the order of the numbers: ids are not, where a transaction committed late. A stream with a tried row
 # waits for it.
 UNTRIED = f"""
 SELECT id, pg_column_size(payload), 0 FROM {OUTBOX}
 WHERE shard = %(shard)s AND {PENDING} AND claims = 0
 AND stream NOT IN (SELECT stream FROM {OUTBOX} WHERE shard = %(shard)s AND {PENDING} AND claims > 0)
-ORDER BY "offset", id LIMIT %(limit)s
+ORDER BY numbering, "offset", id LIMIT %(limit)s
 """
 # Tried rows are the first of their streams, and come as such or not at all.
 TRIED = f"""
 SELECT id, size, deaths FROM (
-    SELECT id, "offset", pg_column_size(payload) AS size,
+    SELECT id, numbering, "offset", pg_column_size(payload) AS size,
            max(claims - attempts) OVER same AS deaths, max(available_at) OVER same AS due_at
     FROM {OUTBOX} WHERE shard = %(shard)s AND {PENDING} AND claims > 0
     WINDOW same AS (PARTITION BY stream)
 ) AS tried WHERE due_at <= statement_timestamp()
-ORDER BY deaths, "offset", id LIMIT %(limit)s
+ORDER BY deaths, numbering, "offset", id LIMIT %(limit)s
 """
 # Between its claim and its publishing lock a worker holds neither lock: so young a claim is respected.
 YOUNG = f"""
 SELECT FROM {CLAIM} WHERE shard = %s AND rows <> '{{}}'
-AND claimed_at > statement_timestamp() - interval '250 milliseconds'
+AND claimed_at > statement_timestamp() - interval '1 second'
 """
 HOLD = f"""
-INSERT INTO {CLAIM} (shard, rows, claimed_at) VALUES (%s, %s, statement_timestamp())
+INSERT INTO {CLAIM} (shard, rows, claimed_at) VALUES (%s, %s, clock_timestamp())
 ON CONFLICT (shard) DO UPDATE SET rows = EXCLUDED.rows, claimed_at = EXCLUDED.claimed_at
 """
-HELD = f"id = ANY((SELECT rows FROM {CLAIM} WHERE shard = %(shard)s)::bigint[]) AND {PENDING}"
-LEFT = f"SELECT id, attempts, claims - attempts FROM {OUTBOX} WHERE {HELD}"
+STILL = f"SELECT FROM {CLAIM} WHERE shard = %s AND rows = %s::bigint[]"
+LEFT = f"""
+SELECT id, attempts, claims - attempts FROM {OUTBOX}
+WHERE id = ANY((SELECT rows FROM {CLAIM} WHERE shard = %s)::bigint[]) AND {PENDING}
+"""
+HELD = f"id = ANY(%(pks)s) AND {PENDING}"
 COUNT_DEATHS = f"UPDATE {OUTBOX} SET claims = claims + 1 WHERE id = ANY(%s) AND {PENDING}"
 SETTLE = f"""
 UPDATE {OUTBOX} SET published_at = statement_timestamp(), claims = claims + 1
@@ -80,12 +86,18 @@ WHERE id = ANY(%s) AND {PENDING}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Claimed:
-    """What a claim brought: rows that got their offsets, and rows that are in hand now."""
+    """What a claim brought."""
 
+    #: How many rows got their offsets.
     numbered: int = 0
-    rows: int = 0
+    #: Primary keys of the rows that are in hand now.
+    rows: list[int] = field(default_factory=list)
     #: Whether nobody else has the shard.
     is_free: bool = True
+    #: How many rows a worker that died had in hand.
+    left: int = 0
+    #: Primary keys of those that failed for it.
+    failed: list[int] = field(default_factory=list)
 
 
 def work(*, using: str) -> list[tuple[int, bool]]:
@@ -113,18 +125,26 @@ def claim(shard: int, *, using: str, tried: bool = False, limit: int | None = No
         numbered = 0 if tried else number_batch(shard, using=using)
         if not _is_free(shard, using):
             return Claimed(numbered=numbered, is_free=False)
-        _count_deaths(shard, using)
+        left, failed = _count_deaths(shard, using)
         rows = _take(shard, TRIED if tried else UNTRIED, limit, using)
-    return Claimed(numbered=numbered, rows=rows)
+    return Claimed(numbered=numbered, rows=rows, left=left, failed=failed)
 
 
-def held(shard: int, *, using: str, longest: int) -> list[Row]:
+def load(pks: list[int], *, using: str, longest: int) -> list[Row]:
     """
-    Return the rows in hand that are to be published, in order; payloads up to ``longest`` bytes.
+    Return claimed rows that are to be published, in order; payloads up to ``longest`` bytes.
 
-    They are as many as ``BATCH_BYTES`` allow, one at least. The caller holds the publishing lock.
+    They are as many as ``BATCH_BYTES`` allow, one at least. Before the publishing lock is taken: PostgreSQL
+    waits without limit for who reads slowly, and that must not hold the lock.
     """
-    return read(HELD, {"shard": shard}, using=using, longest=longest)
+    return read(HELD, {"pks": pks}, using=using, longest=longest)
+
+
+def is_still_held(shard: int, pks: list[int], *, using: str) -> bool:
+    """Whether the claim on these rows stands. The caller holds the publishing lock, and so it will."""
+    with connections[using].cursor() as cursor:
+        cursor.execute(STILL, [shard, pks])
+        return bool(cursor.fetchall())
 
 
 def settle(rows: Iterable[Row], *, using: str) -> int:
@@ -148,13 +168,13 @@ def _is_free(shard: int, using: str) -> bool:
     return publishing_is_free(shard, using=using)
 
 
-def _take(shard: int, candidates: str, limit: int | None, using: str) -> int:
+def _take(shard: int, candidates: str, limit: int | None, using: str) -> list[int]:
     values = {"shard": shard, "limit": limit or outbox_settings().BATCH_ROWS}
     with connections[using].cursor() as cursor:
         cursor.execute(candidates, values)
         if batch := _batch(cursor.fetchall()):
             cursor.execute(HOLD, [shard, batch])
-    return len(batch)
+    return batch
 
 
 def _batch(candidates: Iterable[tuple[int, int, int]]) -> list[int]:
@@ -171,15 +191,20 @@ def _batch(candidates: Iterable[tuple[int, int, int]]) -> list[int]:
     return batch
 
 
-def _count_deaths(shard: int, using: str) -> None:
-    """Count what is still in hand as one more death, for each row; nobody has it any more."""
+def _count_deaths(shard: int, using: str) -> tuple[int, list[int]]:
+    """
+    Count what is still in hand as one more death, for each row; nobody has it any more.
+
+    Return how many rows it is about, and which of them failed for it.
+    """
     with connections[using].cursor() as cursor:
-        cursor.execute(LEFT, {"shard": shard})
+        cursor.execute(LEFT, [shard])
         if not (left := cursor.fetchall()):
-            return
+            return 0, []
         cursor.execute(HOLD, [shard, []])
         (pk, attempts, deaths), is_alone = left[0], len(left) == 1
         if is_alone and deaths >= FORGIVEN_DEATHS:
-            retry([(pk, attempts, WorkerDiedError(deaths))], using=using)
-        else:
-            cursor.execute(COUNT_DEATHS, [[pk for pk, *_ in left]])
+            outcomes = retry([(pk, attempts, WorkerDiedError(deaths))], using=using)
+            return 1, [pk for pk, _, is_failed in outcomes if is_failed]
+        cursor.execute(COUNT_DEATHS, [[pk for pk, *_ in left]])
+    return len(left), []

@@ -25,8 +25,8 @@ class OutboxSettings:
     #: Delay after the first failed attempt; it doubles with each further one, up to the ceiling.
     BACKOFF_BASE_SECONDS: float = 1.0
     BACKOFF_CEILING_SECONDS: float = 300.0
-    #: PostgreSQL ends a worker's transaction that does nothing for this long, and with it its lock.
-    LOCK_IDLE_SECONDS: float = 1.4
+    #: PostgreSQL ends a worker's transaction that does nothing, or waits, for this long; its lock, too.
+    LOCK_IDLE_SECONDS: float = 1.2
     #: Published rows are kept this long. They are the history from which clients resume.
     RETENTION_SECONDS: int = 7 * 24 * 3600
     #: Rows deleted in one transaction by `prune`.

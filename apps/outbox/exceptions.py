@@ -6,6 +6,8 @@ OutboxError
     CaptureError
     UnannouncedWriteError
     NotReplayableError
+    ShardBusyError
+    WorkerDiedError
 """
 
 
@@ -33,7 +35,14 @@ class NotReplayableError(OutboxError):
     """A row is not failed, or was replayed before."""
 
 
-class WorkerDiedError(Exception):
+class ShardBusyError(OutboxError):
+    """Somebody else holds what the numbering of a shard needs, for longer than they should."""
+
+    def __init__(self, shard: int) -> None:
+        super().__init__(f"Shard {shard} can't be numbered: another transaction holds a lock.")
+
+
+class WorkerDiedError(OutboxError):
     """A worker died while it had this row alone in hand, and so did many before."""
 
     def __init__(self, deaths: int) -> None:

@@ -6,7 +6,7 @@ from django.db import connections
 
 from .epochs import CLUSTER, epoch_of
 from .models import Stream, shard_of
-from .rows import DEADLY, Row, read
+from .rows import Row, read
 
 HEAD = f"SELECT head, {CLUSTER}, incarnation::text FROM {Stream._meta.db_table} WHERE name = %s"
 AFTER = 'stream = %(stream)s AND "offset" > %(after)s'
@@ -35,10 +35,11 @@ def after(stream: str, offset: int, limit: int, *, using: str) -> list[Row]:
     """
     Return up to ``limit`` numbered rows of the stream with higher offsets, in order.
 
-    Payloads of failed rows, and of those with ``DEADLY`` deaths, are not loaded.
+    The payload of a failed row is not loaded, nor that of a pending one with which a worker died: whoever
+    loads it might be the next.
     """
     values = {"stream": stream, "after": offset}
-    return read(AFTER, values, using=using, rows=limit, deaths=DEADLY)
+    return read(AFTER, values, using=using, rows=limit, deaths=1)
 
 
 def _head(stream: str, using: str) -> Position | None:

@@ -3,9 +3,11 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from django.db import connections, transaction
+from django.db import OperationalError, connections, transaction
+from psycopg.errors import LockNotAvailable
 
 from .conf import outbox_settings
+from .exceptions import ShardBusyError
 
 #: First halves of the advisory locks' keys; the second half is the shard.
 NUMBERING, PUBLISHING = 0x6E756D62, 0x7075626C
@@ -26,11 +28,17 @@ def numbering_lock(shard: int, *, using: str) -> Iterator[None]:
 
     Its holders are done within milliseconds, or cut off by PostgreSQL. The lock is taken by a
     statement of its own, so that the snapshot of the next one is younger than the lock.
+    Raises ShardBusyError if it, or a row that is written under it, can't be had in time.
     """
-    with transaction.atomic(using=using, durable=True):
-        _limit(AT_LEAST_LOCAL, using)
-        _take("pg_advisory_xact_lock", NUMBERING, shard, using)
-        yield
+    try:
+        with transaction.atomic(using=using, durable=True):
+            _limit(AT_LEAST_LOCAL, using)
+            _take("pg_advisory_xact_lock", NUMBERING, shard, using)
+            yield
+    except OperationalError as error:
+        if isinstance(error.__cause__, LockNotAvailable):
+            raise ShardBusyError(shard) from error
+        raise
 
 
 @contextmanager
@@ -47,13 +55,14 @@ def publishing_is_free(shard: int, *, using: str) -> bool:
 
 
 def _limit(synchronous_commit: str, using: str) -> None:
-    """Have PostgreSQL end the open transaction, and its locks, if its owner does nothing for too long."""
+    """Have PostgreSQL end the open transaction if its owner does nothing, or waits, for too long."""
     idle = f"{outbox_settings().LOCK_IDLE_SECONDS * 1000:.0f}"
     with connections[using].cursor() as cursor:
         cursor.execute(
             "SELECT set_config('idle_in_transaction_session_timeout', %s, true),"
+            " set_config('lock_timeout', %s, true),"
             f" set_config('synchronous_commit', {synchronous_commit}, true)",
-            [idle],
+            [idle, idle],
         )
 
 

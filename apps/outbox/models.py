@@ -80,6 +80,8 @@ class NotificationOutbox(models.Model):
     stream = models.TextField()
     shard = models.PositiveSmallIntegerField()
     offset = models.PositiveBigIntegerField(null=True, editable=False)
+    #: Which numbering gave the offset. Rows are published in this order, whatever their streams.
+    numbering = models.BigIntegerField(default=0, db_default=0, editable=False)
 
     event_id = models.UUIDField(default=uuid.uuid4)
     event = models.CharField(max_length=100)
@@ -152,6 +154,7 @@ class NotificationOutbox(models.Model):
             models.Index("shard", "id", name="outbox_unnumbered", condition=Q(offset=None)),
             models.Index(
                 "shard",
+                "numbering",
                 "offset",
                 "id",
                 name="outbox_untried",

@@ -32,7 +32,8 @@ RETURNING name, head
 """
 # The keys are named twice: joined with a list, PostgreSQL would rather read a whole table of medium size.
 PLACE = f"""
-UPDATE {NotificationOutbox._meta.db_table} AS row SET "offset" = placed."offset"
+UPDATE {NotificationOutbox._meta.db_table} AS row
+SET "offset" = placed."offset", numbering = (SELECT nextval('outbox_numbering'))
 FROM unnest(%(rows)s::bigint[], %(offsets)s::bigint[]) AS placed (id, "offset")
 WHERE row.id = placed.id AND row.id = ANY(%(rows)s)
 """

@@ -28,8 +28,6 @@ SELECT * FROM (
     ) AS found
 ) AS summed WHERE coalesce(bytes, 0) - coalesce(octet_length(payload), 0) < %(bytes)s
 """
-#: A row that so many workers died with is taken alone, and no socket is shown it before one survives it.
-DEADLY = 4
 #: More than any payload has bytes, or any row deaths.
 UNLIMITED = 2**31 - 1
 

@@ -30,7 +30,7 @@ class RealtimeSettings:
     #: Threads of one process that serve its sockets' reads.
     DATABASE_THREADS: int = 4
     #: Publishing a batch may take this long. Below the outbox's LOCK_IDLE_SECONDS.
-    PUBLISH_SECONDS: float = 1.0
+    PUBLISH_SECONDS: float = 0.8
 
 
 def realtime_settings() -> RealtimeSettings:

@@ -124,6 +124,9 @@ class NotificationConsumer(AsyncConsumer):
         elif verdict is Verdict.CATCH_UP:
             await self.catch_up(subscription)
 
+    async def probe(self, message: dict[str, Any]) -> None:
+        """Called when the relay has asked whether the channel layer is there. It is."""
+
     async def behind(self, message: dict[str, Any]) -> None:
         """Called when the channel layer may have lost messages."""
         for subscription in list(self.subscriptions.values()):

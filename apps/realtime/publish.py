@@ -14,16 +14,22 @@ from .groups import group_for
 
 Message = tuple[str, dict[str, Any]]
 
-#: For a group that nobody joins.
-PROBE: Message = ("stream.probe", {"type": "probe"})
+#: The share of PUBLISH_SECONDS that a batch may take; the rest is for asking whether the layer is there.
+BATCH_SHARE = 0.75
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Published:
-    """What became of a batch. Rows in neither list stand behind a failed one of their stream."""
+    """
+    What became of a batch.
+
+    Rows in neither list stand behind a failed one of their stream; or the batch didn't go through, though
+    the layer is there: they are to be tried again, fewer at once.
+    """
 
     rows: list[Row] = field(default_factory=list)
     failures: list[tuple[Row, Exception]] = field(default_factory=list)
+    is_too_large: bool = False
 
 
 async def publish(rows: Sequence[Row]) -> Published:
@@ -35,13 +41,23 @@ async def publish(rows: Sequence[Row]) -> Published:
     Raises whatever the layer raises, and TimeoutError, if it is away: then none counts as published.
     """
     outcome, messages = _shown(rows)
-    async with asyncio.timeout(realtime_settings().PUBLISH_SECONDS):
-        try:
-            await _send(messages)
-        except Exception:  # noqa: BLE001  # what it is shows in whether the layer takes anything
-            await _send([PROBE])
-            return await _one_by_one(outcome, messages)
+    seconds = realtime_settings().PUBLISH_SECONDS
+    try:
+        async with asyncio.timeout(seconds * BATCH_SHARE):
+            await _send(messages or [_probe(rows)])
+    except Exception as error:  # noqa: BLE001  # what it is shows in whether the layer takes anything
+        # Asked on the way of the first of them, since each host may be there or not.
+        async with asyncio.timeout(seconds * (1 - BATCH_SHARE)):
+            await _send([_probe(rows)])
+        if len(outcome.rows) == 1:
+            return Published(failures=[*outcome.failures, (outcome.rows[0], error)])
+        return Published(failures=outcome.failures, is_too_large=True)
     return outcome
+
+
+def _probe(rows: Sequence[Row]) -> Message:
+    """Return a message that no socket minds."""
+    return group_for(rows[0].stream), {"type": "probe"}
 
 
 def _shown(rows: Sequence[Row]) -> tuple[Published, list[Message]]:
@@ -59,24 +75,6 @@ def _shown(rows: Sequence[Row]) -> tuple[Published, list[Message]]:
             outcome.rows.append(row)
             messages.append((group_for(row.stream), message))
     return outcome, messages
-
-
-async def _one_by_one(shown: Published, messages: list[Message]) -> Published:
-    """Send what can be sent of a batch of which the layer refuses something."""
-    outcome = Published(failures=shown.failures)
-    held_back: set[str] = set()
-    for row, message in zip(shown.rows, messages, strict=True):
-        if row.stream in held_back:
-            continue
-        try:
-            await _send([message])
-        except Exception as error:  # noqa: BLE001  # if the layer takes anything, it is this row's own
-            await _send([PROBE])
-            outcome.failures.append((row, error))
-            held_back.add(row.stream)
-        else:
-            outcome.rows.append(row)
-    return outcome
 
 
 async def _send(messages: list[Message]) -> None:

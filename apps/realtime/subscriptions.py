@@ -10,7 +10,6 @@ from django.db import DEFAULT_DB_ALIAS
 from ..outbox import history
 from ..outbox.history import Position
 from ..outbox.payload import plain
-from ..outbox.rows import DEADLY
 from .conf import realtime_settings
 from .envelope import ends, notification_frame, skipped_frame
 from .exceptions import UnknownObjectTypeError
@@ -108,7 +107,7 @@ def read_page(stream: str, offset: int) -> Page:
     limit = realtime_settings().CATCH_UP_ROWS
     entries: list[Entry] = []
     for row in history.after(stream, offset, limit, using=DEFAULT_DB_ALIAS):
-        if row.deaths >= DEADLY:
+        if row.deaths:
             return Page(head=head, entries=entries, waits=True)
         try:
             frame = skipped_frame(row) if row.is_failed else notification_frame(row)

@@ -28,7 +28,7 @@ from django.db import DEFAULT_DB_ALIAS, connection, connections
 from django.utils import timezone
 
 from apps.outbox.capture import Notification, capture
-from apps.outbox.claim import claim, held, release, settle
+from apps.outbox.claim import claim, load, release, settle
 from apps.outbox.models import NotificationOutbox, shard_of
 from apps.outbox.retention import prune
 from apps.tickets.models import Ticket
@@ -250,9 +250,9 @@ def _claim_cost() -> tuple[float, float]:
         ]
         capture(rows, using=USING)
         begun = time.perf_counter()
-        claim(shard, using=USING)
+        pks = claim(shard, using=USING).rows
         times.append((time.perf_counter() - begun) * 1000)
-        found = held(shard, using=USING, longest=1_000_000)
+        found = load(pks, using=USING, longest=1_000_000)
         settle(found, using=USING)
         release(shard, using=USING)
         whole.append((time.perf_counter() - begun) * 1000)

@@ -13,7 +13,7 @@ STREAMS = [f"ticket:{number}" for number in range(1, 9)]
 
 #: In seconds, by the number of workers, on a machine that is busy. Others go on at the next sweep; one that
 #: is alone waits for Celery, which looks each five seconds whether its children live.
-SOON = {1: 10.0, 3: 5.0}
+SOON = {1: 10.0, 3: 4.0}
 
 
 def announce_all(site):

@@ -43,8 +43,8 @@ QUERIES = {
         {"outbox_untried", "outbox_tried"},
     ),
     "claim: tried": (claim.TRIED, {"shard": 3, "limit": 1000}, {"outbox_tried"}),
-    "claim: left in hand": (claim.LEFT, {"shard": 3}, {KEY}),
-    "claim: held": (rows.READ.format(which=claim.HELD), {"shard": 3, **LIMITS}, {KEY}),
+    "claim: left in hand": (claim.LEFT, [3], {KEY}),
+    "claim: held": (rows.READ.format(which=claim.HELD), {"pks": PKS, **LIMITS}, {KEY}),
     "settle": (claim.SETTLE, [PKS], {KEY}),
     "catch up": (
         rows.READ.format(which=history.AFTER),

@@ -8,7 +8,6 @@ from django.db.models.functions import Now
 
 from apps.outbox import history
 from apps.outbox.models import NotificationOutbox, Stream
-from apps.outbox.rows import DEADLY
 from apps.realtime.envelope import envelope
 from apps.realtime.groups import group_for
 from apps.realtime.registry import register, unregister
@@ -135,7 +134,7 @@ class TestCatchUp:
             await write(ticket, "Deadly")
             await in_thread(number_all)
             later = Now() + datetime.timedelta(hours=1)
-            await in_thread(NotificationOutbox.objects.update, claims=DEADLY, available_at=later)
+            await in_thread(NotificationOutbox.objects.update, claims=1, available_at=later)
             await get_channel_layer().group_send(*behind)
             assert await socket.silent(demo)
             await in_thread(NotificationOutbox.objects.update, published_at=Now())

@@ -22,8 +22,8 @@ def test_the_project_is_sound():
     ("expected", "values"),
     [
         (["realtime.E001"], {"SUBSCRIPTION": 1}),
-        (["realtime.E002"], {"PUBLISH_SECONDS": 1.4}),
-        ([], {"PUBLISH_SECONDS": 1.3}),
+        (["realtime.E002"], {"PUBLISH_SECONDS": 1.2}),
+        ([], {"PUBLISH_SECONDS": 1.1}),
     ],
 )
 def test_settings(settings, expected, values):

@@ -1,8 +1,9 @@
 """Rows are handed to the channel layer, in order; a row that can't be shown is its own failure."""
 
-import json
-
 import pytest
+from channels.layers import get_channel_layer
+from django.conf import settings as django_settings
+from redis.exceptions import RedisError
 
 from apps.outbox.rows import Row
 from apps.realtime.exceptions import UnknownObjectTypeError
@@ -62,12 +63,15 @@ async def test_a_row_that_cannot_be_shown_holds_back_its_own_stream(sent, bad):
     assert isinstance(outcome.failures[0][1], (UnknownObjectTypeError, ValueError))
 
 
-async def test_nothing_to_send_needs_no_layer(settings):
+async def test_with_nothing_to_send_the_layer_is_asked_all_the_same(settings, sent):
     """
-    A batch of failures doesn't ask the channel layer.
+    What can't be shown counts as a failure only while the layer is there.
     """
-    settings.CHANNEL_LAYERS = {"default": {"BACKEND": "tests.layers.AwayLayer"}}
     assert [] == (await publish([row(1, object_type="ghost")])).rows
+    assert (group_for("ticket:1"), []) == (RecordingLayer.probes.pop(), sent)
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": "tests.layers.AwayLayer"}}
+    with pytest.raises(ConnectionRefusedError):
+        await publish([row(1, object_type="ghost")])
 
 
 @pytest.mark.parametrize(
@@ -83,17 +87,29 @@ async def test_a_layer_that_is_away_raises(settings, error, layer):
         await publish([row(1)])
 
 
-async def test_a_row_that_the_layer_refuses_is_its_own_failure(settings, sent):
-    """
-    If the layer takes anything else, the row is at fault, and only its stream waits.
-    """
-    settings.CHANNEL_LAYERS = {"default": {"BACKEND": "tests.layers.FastidiousLayer"}}
-    refused = '"refused"'
-    poison, behind, free = row(1, payload=refused), row(2), row(1, "ticket:2", payload='"taken"')
-    outcome = await publish([poison, behind, free])
-    assert [poison] == [failed for failed, _ in outcome.failures]
-    assert [free] == outcome.rows
-    assert ["taken"] == [json.loads(message["frame"])["payload"] for _, message in sent]
+class TestRefused:
+    @pytest.fixture(autouse=True, params=["FastidiousLayer", "StumblingLayer"])
+    def layer(self, request, settings, sent):
+        """One that refuses some messages, and one that hangs on them."""
+        settings.CHANNEL_LAYERS = {"default": {"BACKEND": f"tests.layers.{request.param}"}}
+        settings.REALTIME = {"PUBLISH_SECONDS": 0.2}
+
+    async def test_a_row_alone_is_its_own_failure(self):
+        """
+        If the layer takes anything else, the row is at fault.
+        """
+        poison = row(1, payload='"refused"')
+        outcome = await publish([poison])
+        assert ([poison], []) == ([failed for failed, _ in outcome.failures], outcome.rows)
+
+    async def test_a_batch_is_too_large(self):
+        """
+        Which row it is shows when there are fewer; what can't be shown is told at once.
+        """
+        unshowable = row(1, "ticket:3", object_type="ghost")
+        outcome = await publish([unshowable, row(1, payload='"refused"'), row(1, "ticket:2")])
+        assert outcome.is_too_large
+        assert ([unshowable], []) == ([failed for failed, _ in outcome.failures], outcome.rows)
 
 
 async def test_a_layer_that_refuses_everything_is_away(settings):
@@ -103,3 +119,21 @@ async def test_a_layer_that_refuses_everything_is_away(settings):
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": "tests.layers.AwayLayer"}}
     with pytest.raises(ConnectionRefusedError):
         await publish([row(1, payload='"refused"')])
+
+
+async def test_an_absent_host_of_several_is_not_the_rows_fault(settings):
+    """
+    Whether the layer is there is asked on the way that the row would take.
+    """
+    hosts = [django_settings.REDIS_URL, "redis://127.0.0.1:1"]
+    settings.CHANNEL_LAYERS = {
+        "default": {**django_settings.CHANNEL_LAYERS["default"], "CONFIG": {"hosts": hosts}}
+    }
+    outcomes = set()
+    for number in range(20):
+        try:
+            outcomes.add(len((await publish([row(1, f"ticket:{number}")])).failures))
+        except RedisError:
+            outcomes.add("away")
+    assert {0, "away"} == outcomes
+    await get_channel_layer().flush()

@@ -3,14 +3,16 @@
 import select
 import threading
 import tracemalloc
+from itertools import islice
 
 import pytest
-from django.db import DEFAULT_DB_ALIAS, OperationalError, connection, connections
+from django.db import DEFAULT_DB_ALIAS, OperationalError, connection, connections, transaction
 
 from apps.outbox.capture import Notification, capture
-from apps.outbox.claim import claim
+from apps.outbox.claim import FORGIVEN_DEATHS, claim
 from apps.outbox.locks import publishing_lock
-from apps.outbox.models import Claim, NotificationOutbox, shard_of
+from apps.outbox.models import Claim, NotificationOutbox, Stream, shard_of
+from apps.outbox.numbering import number
 from tests.layers import CountingAwayLayer, RecordingLayer
 from tests.processes import wait_until
 from workers.breaker import Breaker
@@ -27,7 +29,7 @@ def sent(settings):
     return RecordingLayer.sent
 
 
-def announce(pk=1, count=1, object_type="ticket"):
+def announce(pk=1, count=1, object_type="ticket", payload="{}"):
     for _ in range(count):
         capture(
             [
@@ -36,11 +38,17 @@ def announce(pk=1, count=1, object_type="ticket"):
                     event="UPDATE_TICKET",
                     object_type=object_type,
                     object_id=str(pk),
-                    payload="{}",
+                    payload=payload,
                 )
             ],
             using=USING,
         )
+
+
+def of_one_shard(count):
+    """Return primary keys of tickets whose streams are in the shard of ticket 1."""
+    pks = (pk for pk in range(1, 10_000) if shard_of(f"ticket:{pk}") == shard_of("ticket:1"))
+    return list(islice(pks, count))
 
 
 def offsets(sent, pk):
@@ -131,7 +139,7 @@ class TestOutage:
     def test_of_half_an_hour_with_fifty_thousand_rows(self, settings, relay, sent, caplog):
         """
         Nothing fails, no attempt is counted, the log has a handful of lines; and when the layer is back,
-        what comes then doesn't wait for all that came before.
+        all is published.
         """
         back = settings.CHANNEL_LAYERS
         settings.CHANNEL_LAYERS = {"default": {"BACKEND": "tests.layers.CountingAwayLayer"}}
@@ -149,12 +157,31 @@ class TestOutage:
         assert not NotificationOutbox.objects.filter(offset=None).exists()
 
         settings.CHANNEL_LAYERS = back
-        announce(1000)  # a stream that has nothing waiting
+        announce(1000)
         relay.drain()
         places = [message["stream"] for _, message in sent]
         assert 50_001 == len(places)
-        assert places.index("ticket:1000") < 25_000
         assert all(list(range(1, 101)) == offsets(sent, pk) for pk in range(500))
+
+    def test_is_over_for_whoever_waited_longest_first(self, settings, relay, sent):
+        """
+        What was numbered first is published first: no stream waits because its offsets are higher.
+        """
+        back = settings.CHANNEL_LAYERS
+        settings.CHANNEL_LAYERS = {"default": {"BACKEND": "tests.layers.AwayLayer"}}
+        settings.OUTBOX = {"BATCH_ROWS": 4}
+        relay.breaker = Breaker("The channel layer", jitter=lambda: 0)
+        busy, *others = of_one_shard(21)
+        Stream.objects.create(name=f"ticket:{busy}", shard=shard_of("ticket:1"), head=1_000_000)
+        for pks in (others[:10], [busy], others[10:]):
+            for pk in pks:
+                announce(pk)
+            relay.drain()
+        settings.CHANNEL_LAYERS = back
+        relay.drain()
+        streams = [message["stream"] for _, message in sent]
+        assert [f"ticket:{busy}"] == streams[10:11]
+        assert 21 == len(streams)
 
     def test_leaves_nothing_in_hand(self, settings, relay):
         """
@@ -164,6 +191,128 @@ class TestOutage:
         announce()
         relay.drain()
         assert [[]] == list(Claim.objects.values_list("rows", flat=True))
+
+
+class TestTooMuch:
+    def test_for_a_slow_layer_batches_become_smaller(self, settings, relay, sent, caplog):
+        """
+        A layer that is there, and takes its time, is not away: it gets what it can take.
+        """
+        settings.CHANNEL_LAYERS = {"default": {"BACKEND": "tests.layers.SlowLayer"}}
+        announce(count=600)
+        assert 600 == relay.drain().published
+        assert list(range(1, 601)) == sorted(set(offsets(sent, 1)))
+        assert len(sent) < 1500
+        assert "away" not in caplog.text
+
+    @pytest.mark.parametrize("layer", ["FastidiousLayer", "StumblingLayer"])
+    def test_a_row_that_the_layer_refuses_is_found(self, settings, relay, sent, layer):
+        """
+        Among many, one that it won't take, or hangs on, fails after its attempts; the others don't.
+        """
+        settings.CHANNEL_LAYERS = {"default": {"BACKEND": f"tests.layers.{layer}"}}
+        settings.REALTIME = {"PUBLISH_SECONDS": 0.1}
+        settings.OUTBOX = {"MAX_ATTEMPTS": 2, "BACKOFF_BASE_SECONDS": 0}
+        bad, *others = of_one_shard(41)
+        for pk in (*others[:20], bad, *others[20:]):
+            announce(pk, payload='"refused"' if pk == bad else "{}")
+        announce(bad)
+        drained = relay.drain()
+        assert (41, 1, 1) == (drained.published, drained.retried, drained.failed)
+        assert [2] == offsets(sent, bad)
+        assert not relay.breaker.is_open
+
+    def test_payloads_that_are_small_only_when_stored(self, settings, relay):
+        """
+        What is loaded is bounded, and so is what PostgreSQL unpacks for it: claims become smaller.
+        """
+        settings.CHANNEL_LAYERS = {"default": {"BACKEND": "tests.layers.SwallowingLayer"}}
+        settings.OUTBOX = {"BATCH_BYTES": 100_000}
+        backlog(100, streams=1, payload=f'"{"x" * 20_000}"')
+        assert 100 == relay.drain().published
+        assert {1} == set(NotificationOutbox.objects.values_list("claims", flat=True))
+
+
+class TestDeath:
+    def test_is_said(self, relay, caplog):
+        """
+        That a worker died with rows in hand is in the log, and so is the row that fails for it.
+        """
+        announce(count=2)
+        claim(shard_of("ticket:1"), using=USING)
+        Claim.objects.update(claimed_at="2026-01-01T00:00:00Z")
+        relay.drain()
+        assert 1 == caplog.text.count("A worker died")
+
+    def test_of_the_row_that_causes_it_is_said_too(self, settings, relay, caplog):
+        """
+        A row that fails because it kills its worker is counted and named.
+        """
+        settings.OUTBOX = {"MAX_ATTEMPTS": 1}
+        announce()
+        number(shard_of("ticket:1"), using=USING)
+        NotificationOutbox.objects.update(claims=FORGIVEN_DEATHS)
+        pks = list(NotificationOutbox.objects.values_list("pk", flat=True))
+        Claim.objects.create(
+            shard=shard_of("ticket:1"), rows=pks, claimed_at="2026-01-01T00:00:00Z"
+        )
+        assert (1, 0) == (relay.drain().failed, relay.drain().failed)
+        assert 1 == caplog.text.count("Row failed: it kills its worker")
+
+
+class TestLocked:
+    """Somebody else's transaction holds what numbering needs: its shard waits, and no other."""
+
+    @pytest.fixture
+    def locked(self, settings):
+        """The row of a stream, locked as long as the test takes."""
+        settings.OUTBOX = {"LOCK_IDLE_SECONDS": 0.2}
+        settings.REALTIME = {"PUBLISH_SECONDS": 0.1}
+        Stream.objects.create(name="ticket:1", shard=shard_of("ticket:1"))
+        taken, release = threading.Event(), threading.Event()
+
+        def hold():
+            with transaction.atomic():
+                Stream.objects.select_for_update().get(name="ticket:1")
+                taken.set()
+                release.wait()
+            connections.close_all()
+
+        thread = threading.Thread(target=hold)
+        thread.start()
+        taken.wait()
+        yield
+        release.set()
+        thread.join()
+
+    def test_others_are_published(self, relay, sent, locked, caplog):
+        """
+        The drain returns, and says which shard is busy.
+        """
+        announce(1)
+        announce(2)
+        assert 1 == relay.drain().published
+        assert [1] == offsets(sent, 2)
+        assert "Shard 3 can't be numbered" in caplog.text
+
+    def test_others_are_numbered(self, settings, relay, locked):
+        """
+        With the layer away, too.
+        """
+        settings.CHANNEL_LAYERS = {"default": {"BACKEND": "tests.layers.AwayLayer"}}
+        announce(1)
+        announce(2)
+        assert 1 == relay.drain().numbered
+
+
+def test_numbering_can_be_cut_short_too(settings, relay):
+    """
+    While the layer is away a drain ends when its time is over, however much there is to number.
+    """
+    relay.breaker = Breaker("The channel layer", clock=lambda: 0.0, jitter=lambda: 1)
+    relay.breaker.fail(ConnectionError())
+    announce()
+    assert Drained(is_cut_short=True) == relay.drain(seconds=0)
 
 
 def test_a_drain_can_be_cut_short(settings, relay):
@@ -191,6 +340,20 @@ class TestDatabaseAway:
         assert 1 == caplog.text.count("The database is away")
         assert 1 == relay.try_to_drain().published
         assert 1 == caplog.text.count("The database is back")
+
+    def test_a_lock_that_was_lost_is_a_line_in_the_log(self, settings, relay, sent, caplog):
+        """
+        A worker that was frozen while it published goes on; what it had in hand is somebody's by then.
+        """
+        settings.OUTBOX = {"LOCK_IDLE_SECONDS": 0.2}
+        back = settings.CHANNEL_LAYERS
+        settings.CHANNEL_LAYERS = {"default": {"BACKEND": "tests.layers.FrozenLayer"}}
+        announce()
+        assert Drained() == relay.try_to_drain()
+        assert "idle-in-transaction timeout" in caplog.text
+        settings.CHANNEL_LAYERS = back
+        Claim.objects.update(claimed_at="2026-01-01T00:00:00Z")
+        assert 1 == relay.try_to_drain().published
 
     def test_a_lost_connection_is_made_again(self, relay):
         """
@@ -307,12 +470,12 @@ class TestExclusiveness:
         """
         announce()
         shard = shard_of("ticket:1")
-        claim(shard, using=USING)
+        pks = claim(shard, using=USING).rows
         outcome = []
 
         def come_late():
             with Relay(using=USING) as late:
-                outcome.append(late.publish_held(shard, Drained()))
+                outcome.append(late.publish_held(shard, pks, Drained()))
             connections.close_all()
 
         with publishing_lock(shard, using=USING):
@@ -320,8 +483,9 @@ class TestExclusiveness:
             thread.start()
             thread.join()
         assert ([False], []) == (outcome, sent)
-        assert relay.publish_held(shard, Drained())
+        assert relay.publish_held(shard, pks, Drained())
         assert [1] == offsets(sent, 1)
+        assert not relay.publish_held(shard, pks, Drained())  # somebody has done it
 
     def test_a_claim_without_outcome_is_counted(self, relay):
         """

@@ -5,11 +5,11 @@ import threading
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import DEFAULT_DB_ALIAS, InterfaceError, OperationalError
+from django.db import DEFAULT_DB_ALIAS
 
 from apps.outbox.models import NotificationOutbox
 
-from ...relay import Relay
+from ...relay import DATABASE_AWAY, Relay
 
 
 class Command(BaseCommand):
@@ -36,7 +36,7 @@ class Command(BaseCommand):
     def _drain_once(self, relay: Relay) -> None:
         try:
             drained = relay.drain()
-        except (OperationalError, InterfaceError) as error:
+        except DATABASE_AWAY as error:
             raise CommandError(f"The database is away: {error}".rstrip()) from None
         left = NotificationOutbox.objects.using(relay.using).pending().count()
         outcome = f"{drained.published} published, {drained.failed} failed, {left} left."
