@@ -32,7 +32,7 @@ class Writer:
         project = Project.objects.create(name=f"Project of writer {self.seed}")
         self._note(f"project:{project.pk}", project.name, is_certain=True)
         self.tickets: list[Any] = []
-        for _ in range(TICKETS):
+        while len(self.tickets) < TICKETS:
             self._write(Ticket(project=project))
         end = time.monotonic() + seconds
         while time.monotonic() < end:
