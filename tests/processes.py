@@ -71,10 +71,11 @@ class Site:
         return self
 
     def __exit__(self, *_: object) -> None:
+        # One signal each: a second one may come while the first one is being obeyed.
         with ExitStack() as stack:  # whatever one of them does, the others end, too
-            for name, process in list(self.running.items()):
+            for process in self.running.values():
                 process.terminate()
-                stack.callback(self.stop, name)
+                stack.callback(_wait_for, process)
 
     def start(self, *names: str) -> None:
         """Start processes, and wait until they serve."""
@@ -97,11 +98,7 @@ class Site:
         """End a process as an operator does, with SIGTERM."""
         process = self.running.pop(name)
         process.terminate()
-        try:
-            process.wait(PATIENCE)
-        finally:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+        _wait_for(process)
 
     def kill(self, name: str) -> None:
         """End a process, and its children, at whatever instruction it is."""
@@ -119,3 +116,13 @@ class Site:
         if name == "daphne":
             return answers(self.daphne_port)
         return not name.startswith("worker") or "ready." in self.log(name)
+
+
+def _wait_for(process: "subprocess.Popen[bytes]") -> None:
+    """Wait until a process that was told to has ended, and end what it leaves. Fails if it doesn't."""
+    try:
+        process.wait(PATIENCE)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()

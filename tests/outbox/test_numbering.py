@@ -7,6 +7,7 @@ from django.db import (
     DEFAULT_DB_ALIAS,
     DatabaseError,
     IntegrityError,
+    OperationalError,
     connection,
     connections,
     transaction,
@@ -239,6 +240,13 @@ class TestLocks:
             cursor.execute("SHOW synchronous_commit")
             assert site == cursor.fetchone()[0]
             cursor.execute("RESET synchronous_commit")
+
+    def test_other_errors_are_themselves(self):
+        """
+        Only who waits in vain for a lock is told that the shard is busy.
+        """
+        with pytest.raises(OperationalError, match="another"), numbering_lock(3, using=USING):
+            raise OperationalError("another")
 
     def test_not_inside_a_transaction(self):
         """
