@@ -14,7 +14,8 @@ def crew(
     """A site with one worker, or three; beat; and nothing to do yet."""
     folder = tmp_path_factory.mktemp("site")
     # A row's failed attempts must not take the time that they should take in production.
-    with FaultSite(folder, workers=request.param, MAX_ATTEMPTS=2, BACKOFF_BASE_SECONDS=0.1) as site:
+    backoff = {"BACKOFF_BASE_SECONDS": 0.1, "BACKOFF_CEILING_SECONDS": 0.5}
+    with FaultSite(folder, workers=request.param, MAX_ATTEMPTS=5, **backoff) as site:
         yield site
 
 

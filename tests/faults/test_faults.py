@@ -78,7 +78,7 @@ def test_a_row_that_kills_its_worker_fails_alone(site):
         "SELECT stream, error_type, attempts FROM outbox_notificationoutbox"
         " WHERE failed_at IS NOT NULL"
     )
-    assert (STREAMS[3], "apps.outbox.exceptions.WorkerDiedError", 2) == (stream, error, attempts)
+    assert (STREAMS[3], "apps.outbox.exceptions.WorkerDiedError", 5) == (stream, error, attempts)
     ((others, last),) = site.query(
         "SELECT extract(epoch FROM max(published_at) FILTER (WHERE stream <> %(poisoned)s)),"
         " extract(epoch FROM max(failed_at)) FROM outbox_notificationoutbox",

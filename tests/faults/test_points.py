@@ -4,7 +4,7 @@ import psycopg
 import pytest
 
 from config.embedded import postgres_url
-from tests.processes import wait_until
+from tests.processes import PATIENCE, wait_until
 
 from .orders import DIE_AFTER_PUBLISH, DIE_BEFORE_BELL, DIE_BEFORE_PUBLISH, STOP
 
@@ -23,7 +23,7 @@ def announce_all(site):
 
 def assert_complete(site):
     """All that was committed is published, in order; the log holds no exception but deaths."""
-    wait_until(site.is_drained, "all is published")
+    wait_until(site.is_drained, "all is published", patience=2 * PATIENCE)
     verdict = site.verdict()
     assert verdict.is_clean, verdict
     return verdict
