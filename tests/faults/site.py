@@ -2,9 +2,11 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -34,7 +36,9 @@ class FaultSite(Site):
     def __init__(self, folder: Path, *, workers: int, **outbox: Any) -> None:
         super().__init__(folder)
         self.workers = [f"worker{number}" for number in range(1, workers + 1)]
-        self.folder, self.data_dir = folder, folder / "data"
+        self.folder = folder
+        # Not below pytest's own: another run of pytest would close that folder to the servers' user.
+        self.data_dir = Path(tempfile.mkdtemp(prefix="faults-"))
         self.environment |= {
             "DJANGO_SETTINGS_MODULE": "tests.faults.settings",
             "FAULTS_FOLDER": str(folder),
@@ -47,7 +51,6 @@ class FaultSite(Site):
         self.servers = Servers(self.data_dir)
 
     def __enter__(self) -> Self:
-        self.data_dir.mkdir(parents=True)
         self._keeper = start_keeper(self.data_dir, DATABASE_URL="", REDIS_URL="")
         assert self._keeper is not None
         self.manage("migrate", "-v0")
@@ -55,6 +58,7 @@ class FaultSite(Site):
 
     def __exit__(self, *_: object) -> None:
         with ExitStack() as stack:
+            stack.callback(shutil.rmtree, self.data_dir, ignore_errors=True)
             stack.callback(self._keeper.communicate, timeout=PATIENCE)
             stack.callback(self.servers.stop)
             super().__exit__()

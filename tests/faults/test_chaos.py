@@ -77,7 +77,8 @@ def test_chaos(site, turn):
     published, once it can be, in order; what was not is not; and no row has failed.
     """
     writers = [site.write(seed=number, seconds=SECONDS, rate=RATE) for number in range(WRITERS)]
-    wait_until(lambda: site.verdict().changes, "the writers are at it")
+    projects = "SELECT count(*) FROM tickets_project"
+    wait_until(lambda: site.query(projects) == [(WRITERS,)], "the writers are at it")
     chaos = Chaos(site, 100 * SEED + 10 * turn + len(site.workers))
     chaos.run(SECONDS)
     assert [0] * WRITERS == [writer.wait(60) for writer in writers]
