@@ -1,10 +1,13 @@
 """What tests see of the database: what is announced, by which statements, and who waits for whom."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from threading import Event, Thread
 from typing import Any
 
-from django.db import connection
+from django.db import connection, connections, transaction
+from django.db.models import QuerySet
 from django.test.utils import CaptureQueriesContext
 
 from apps.outbox.models import NotificationOutbox
@@ -44,3 +47,35 @@ def wait_for_a_waiting_lock() -> None:
             assert time.monotonic() < end, "Nobody waits."
             cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
             (waiting,) = cursor.fetchone()
+
+
+@contextmanager
+def elsewhere(held: AbstractContextManager[Any]) -> Iterator[None]:
+    """Hold something, a lock say, by another connection while the block runs."""
+    taken, release = Event(), Event()
+
+    def hold() -> None:
+        try:
+            with held:
+                taken.set()
+                assert release.wait(PATIENCE)
+        finally:
+            taken.set()
+            connections.close_all()
+
+    thread = Thread(target=hold)
+    thread.start()
+    taken.wait()
+    try:
+        yield
+    finally:
+        release.set()
+        thread.join()
+
+
+@contextmanager
+def row_locks(rows: QuerySet[Any]) -> Iterator[None]:
+    """Hold locks on the rows."""
+    with transaction.atomic():
+        assert list(rows.select_for_update())
+        yield

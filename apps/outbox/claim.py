@@ -63,9 +63,9 @@ SELECT id, size, deaths FROM (
 ORDER BY deaths, numbering, "offset", id LIMIT %(limit)s
 """
 # Between its claim and its publishing lock a worker holds neither lock: so young a claim is respected.
-YOUNG = f"""
-SELECT FROM {CLAIM} WHERE shard = %s AND rows <> '{{}}'
-AND claimed_at > statement_timestamp() - interval '1 second'
+IN_HAND = f"""
+SELECT claimed_at > statement_timestamp() - interval '1 second' AS is_young
+FROM {CLAIM} WHERE shard = %s AND rows <> '{{}}'
 """
 HOLD = f"""
 INSERT INTO {CLAIM} (shard, rows, claimed_at) VALUES (%s, %s, clock_timestamp())
@@ -123,9 +123,10 @@ def claim(shard: int, *, using: str, tried: bool = False, limit: int | None = No
     # Under the numbering lock, so that claims come one after the other, and see each other.
     with numbering_lock(shard, using=using):
         numbered = 0 if tried else number_batch(shard, using=using)
-        if not _is_free(shard, using):
+        in_hand = _in_hand(shard, using)
+        if in_hand == [True] or not publishing_is_free(shard, using=using):
             return Claimed(numbered=numbered, is_free=False)
-        left, failed = _count_deaths(shard, using)
+        left, failed = _count_deaths(shard, using) if in_hand else (0, [])
         rows = _take(shard, TRIED if tried else UNTRIED, limit, using)
     return Claimed(numbered=numbered, rows=rows, left=left, failed=failed)
 
@@ -160,12 +161,11 @@ def release(shard: int, *, using: str) -> None:
         cursor.execute(HOLD, [shard, []])
 
 
-def _is_free(shard: int, using: str) -> bool:
+def _in_hand(shard: int, using: str) -> list[bool]:
+    """Return whether the claim with rows in hand is young; nothing if there is none."""
     with connections[using].cursor() as cursor:
-        cursor.execute(YOUNG, [shard])
-        if cursor.fetchall():
-            return False
-    return publishing_is_free(shard, using=using)
+        cursor.execute(IN_HAND, [shard])
+        return [is_young for (is_young,) in cursor.fetchall()]
 
 
 def _take(shard: int, candidates: str, limit: int | None, using: str) -> list[int]:

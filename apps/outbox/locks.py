@@ -11,6 +11,7 @@ from .exceptions import ShardBusyError
 
 #: First halves of the advisory locks' keys; the second half is the shard.
 NUMBERING, PUBLISHING = 0x6E756D62, 0x7075626C
+TRY = "pg_try_advisory_xact_lock"
 
 #: An offset that was shown and forgotten in a crash would be given twice: its commit waits for the disk.
 AT_LEAST_LOCAL = (
@@ -26,14 +27,13 @@ def numbering_lock(shard: int, *, using: str) -> Iterator[None]:
     """
     Hold the right to number a shard, in a transaction of its own; wait for it if need be.
 
-    Its holders are done within milliseconds, or cut off by PostgreSQL. The lock is taken by a
-    statement of its own, so that the snapshot of the next one is younger than the lock.
+    Its holders are done within milliseconds, or cut off by PostgreSQL. No statement that reads takes the
+    lock, so that the snapshot of the next one is younger than the lock.
     Raises ShardBusyError if it, or a row that is written under it, can't be had in time.
     """
     try:
         with transaction.atomic(using=using, durable=True):
-            _limit(AT_LEAST_LOCAL, using)
-            _take("pg_advisory_xact_lock", NUMBERING, shard, using)
+            _begin(AT_LEAST_LOCAL, "pg_advisory_xact_lock", NUMBERING, shard, using)
             yield
     except OperationalError as error:
         if isinstance(error.__cause__, LockNotAvailable):
@@ -45,28 +45,29 @@ def numbering_lock(shard: int, *, using: str) -> Iterator[None]:
 def publishing_lock(shard: int, *, using: str) -> Iterator[bool]:
     """Hold the right to publish a shard, in a transaction of its own; False if another has it."""
     with transaction.atomic(using=using, durable=True):
-        _limit(OFF, using)
-        yield publishing_is_free(shard, using=using)
+        yield _begin(OFF, TRY, PUBLISHING, shard, using) is True
 
 
 def publishing_is_free(shard: int, *, using: str) -> bool:
     """Whether nobody publishes the shard; nobody else begins to before the open transaction ends."""
-    return _take("pg_try_advisory_xact_lock", PUBLISHING, shard, using) is True
+    with connections[using].cursor() as cursor:
+        cursor.execute(f"SELECT {TRY}(%s, %s)", [PUBLISHING, shard])
+        return cursor.fetchone()[0] is True
 
 
-def _limit(synchronous_commit: str, using: str) -> None:
-    """Have PostgreSQL end the open transaction if its owner does nothing, or waits, for too long."""
+def _begin(synchronous_commit: str, lock: str, key: int, shard: int, using: str) -> object:
+    """
+    Lock; return what PostgreSQL says to it. The lock is the first statement of its transaction.
+
+    PostgreSQL ends the transaction if its owner does nothing, or waits, for too long: for the lock too,
+    because it computes the columns of a row from the left.
+    """
     idle = f"{outbox_settings().LOCK_IDLE_SECONDS * 1000:.0f}"
     with connections[using].cursor() as cursor:
         cursor.execute(
             "SELECT set_config('idle_in_transaction_session_timeout', %s, true),"
             " set_config('lock_timeout', %s, true),"
-            f" set_config('synchronous_commit', {synchronous_commit}, true)",
-            [idle, idle],
+            f" set_config('synchronous_commit', {synchronous_commit}, true), {lock}(%s, %s)",
+            [idle, idle, key, shard],
         )
-
-
-def _take(function: str, key: int, shard: int, using: str) -> object:
-    with connections[using].cursor() as cursor:
-        cursor.execute(f"SELECT {function}(%s, %s)", [key, shard])
-        return cursor.fetchone()[0]
+        return cursor.fetchone()[3]

@@ -1,10 +1,9 @@
 """What a worker takes in hand, in which order, and what becomes of what a dead one left."""
 
-import threading
 from datetime import timedelta
 
 import pytest
-from django.db import DEFAULT_DB_ALIAS, connections
+from django.db import DEFAULT_DB_ALIAS
 from django.db.models.functions import Now
 from django.utils import timezone
 
@@ -13,6 +12,7 @@ from apps.outbox.attempts import retry
 from apps.outbox.claim import FORGIVEN_DEATHS
 from apps.outbox.locks import publishing_lock
 from apps.outbox.models import Claim, NotificationOutbox
+from tests.database import elsewhere
 from tests.outbox.rows import make
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -258,22 +258,8 @@ def test_a_shard_that_somebody_publishes_is_left_to_them():
     Its rows are numbered, and nobody's claim is touched.
     """
     make()
-    taken, release = threading.Event(), threading.Event()
-
-    def publish():
-        with publishing_lock(3, using=USING):
-            taken.set()
-            release.wait()
-        connections.close_all()
-
-    thread = threading.Thread(target=publish)
-    thread.start()
-    taken.wait()
-    try:
+    with elsewhere(publishing_lock(3, using=USING)):
         result = claim.claim(3, using=USING)
-    finally:
-        release.set()
-        thread.join()
     assert (1, [], False) == (result.numbered, result.rows, result.is_free)
     assert not Claim.objects.exists()
 

@@ -1,6 +1,7 @@
 """Committed rows get offsets: gapless, per stream, once, before anyone sees them."""
 
 import threading
+from contextlib import contextmanager
 
 import pytest
 from django.db import (
@@ -17,6 +18,7 @@ from apps.outbox.capture import Notification, capture
 from apps.outbox.locks import numbering_lock, publishing_lock
 from apps.outbox.models import SHARDS, NotificationOutbox, Stream, shard_of
 from apps.outbox.numbering import number
+from tests.database import elsewhere
 
 pytestmark = pytest.mark.django_db(transaction=True)
 USING = DEFAULT_DB_ALIAS
@@ -81,23 +83,17 @@ def test_uncommitted_rows_wait_and_leave_no_gap():
     """
     A row with a lower id that commits later gets the later offset; none is lost, none skipped.
     """
-    release, inserted = threading.Event(), threading.Event()
 
-    def late():
+    @contextmanager
+    def announced():
         with transaction.atomic():
             announce("a:1")
-            inserted.set()
-            release.wait()
-        connections.close_all()
+            yield
 
-    thread = threading.Thread(target=late)
-    thread.start()
-    inserted.wait()
-    announce("a:1")
-    number_all()
-    assert [1] == offsets("a:1")
-    release.set()
-    thread.join()
+    with elsewhere(announced()):
+        announce("a:1")
+        number_all()
+        assert [1] == offsets("a:1")
     number_all()
     assert [2, 1] == offsets("a:1")
 
@@ -152,37 +148,15 @@ def test_a_stream_that_lost_its_row_goes_on():
 
 
 class TestLocks:
-    def holds(self, lock, inside):
-        """Take a lock in another thread; run ``inside`` meanwhile."""
-        taken, release = threading.Event(), threading.Event()
-
-        def hold():
-            with lock:
-                taken.set()
-                release.wait()
-            connections.close_all()
-
-        thread = threading.Thread(target=hold)
-        thread.start()
-        taken.wait()
-        try:
-            inside()
-        finally:
-            release.set()
-            thread.join()
-
     def test_publishing_is_for_one(self):
         """
         Who publishes a shard has it alone; others are told, and other shards are free.
         """
-
-        def inside():
+        with elsewhere(publishing_lock(3, using=USING)):
             with publishing_lock(3, using=USING) as mine:
                 assert not mine
             with publishing_lock(4, using=USING) as mine:
                 assert mine
-
-        self.holds(publishing_lock(3, using=USING), inside)
         with publishing_lock(3, using=USING) as mine:
             assert mine
 
@@ -192,11 +166,8 @@ class TestLocks:
         """
         announce("a:1")
         shard = shard_of("a:1")
-
-        def inside():
+        with elsewhere(publishing_lock(shard, using=USING)):
             assert 1 == number(shard, using=USING)
-
-        self.holds(publishing_lock(shard, using=USING), inside)
 
     def test_a_frozen_holder_is_cut_off(self, settings):
         """

@@ -1,16 +1,16 @@
 """Published rows past their retention are pruned, and nothing else."""
 
-import threading
 from datetime import timedelta
 
 import pytest
-from django.db import DEFAULT_DB_ALIAS, connections, transaction
+from django.db import DEFAULT_DB_ALIAS
 from django.db.models.functions import Now
 
 from apps.outbox.attempts import retry
 from apps.outbox.models import NotificationOutbox
 from apps.outbox.replay import replay
 from apps.outbox.retention import Pruned, prune
+from tests.database import elsewhere, row_locks
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -65,22 +65,7 @@ def test_nobody_waits_for_it(settings):
     """
     settings.OUTBOX = {"PRUNE_ROWS": 1}
     locked, *_ = [make(offset, published_at=OLD) for offset in (1, 2, 3)]
-    taken, release = threading.Event(), threading.Event()
-
-    def hold():
-        with transaction.atomic():
-            NotificationOutbox.objects.select_for_update().get(pk=locked.pk)
-            taken.set()
-            release.wait()
-        connections.close_all()
-
-    thread = threading.Thread(target=hold)
-    thread.start()
-    taken.wait()
-    try:
+    with elsewhere(row_locks(NotificationOutbox.objects.filter(pk=locked.pk))):
         first, second = (prune(using=DEFAULT_DB_ALIAS, seconds=seconds) for seconds in (0, 60))
-    finally:
-        release.set()
-        thread.join()
     assert (Pruned(rows=1, is_cut_short=True), 1) == (first, second.rows)
     assert 1 == prune(using=DEFAULT_DB_ALIAS).rows

@@ -1,12 +1,12 @@
 """What is away: the channel layer, the database, a lock. Rows wait, unharmed."""
 
 import select
-import threading
 
 import pytest
-from django.db import DEFAULT_DB_ALIAS, OperationalError, connection, connections, transaction
+from django.db import DEFAULT_DB_ALIAS, OperationalError, connection
 
 from apps.outbox.models import Claim, NotificationOutbox, Stream, shard_of
+from tests.database import elsewhere, row_locks
 from tests.layers import CountingAwayLayer
 from tests.processes import wait_until
 from tests.workers.announcing import announce, backlog, of_one_shard, offsets
@@ -193,21 +193,8 @@ class TestLocked:
         settings.OUTBOX = {"LOCK_IDLE_SECONDS": 0.2}
         settings.REALTIME = {"PUBLISH_SECONDS": 0.1}
         Stream.objects.create(name="ticket:1", shard=shard_of("ticket:1"))
-        taken, release = threading.Event(), threading.Event()
-
-        def hold():
-            with transaction.atomic():
-                Stream.objects.select_for_update().get(name="ticket:1")
-                taken.set()
-                release.wait()
-            connections.close_all()
-
-        thread = threading.Thread(target=hold)
-        thread.start()
-        taken.wait()
-        yield
-        release.set()
-        thread.join()
+        with elsewhere(row_locks(Stream.objects.filter(name="ticket:1"))):
+            yield
 
     def test_others_are_published(self, relay, sent, locked, caplog):
         """
