@@ -53,4 +53,4 @@ class JournalLayer(NotificationChannelLayer):
 
 
 def _content(payload: Any) -> str:
-    return payload.get("title") or payload["name"]
+    return payload.get("title") or payload.get("name", "gone")

@@ -54,8 +54,9 @@ class Writer:
         else:
             if is_kept:
                 self._note_ticket(ticket, is_certain=True)
-        if ticket not in self.tickets and ticket.pk is not None:
-            self.tickets.append(ticket)
+            # After a crash PostgreSQL may give the key of a ticket that never was to another writer's.
+            if ticket not in self.tickets:
+                self.tickets.append(ticket)
 
     def _note_ticket(self, ticket: Any, *, is_certain: bool) -> None:
         for stream in (f"ticket:{ticket.pk}", f"project.tickets:{ticket.project_id}"):
