@@ -9,7 +9,7 @@ from apps.outbox.models import SHARDS, NotificationOutbox
 from apps.outbox.numbering import number
 from apps.outbox.payload import plain
 from apps.outbox.stored import rows
-from apps.realtime.registry import ObjectType, kinds
+from apps.realtime.registry import ObjectType, kinds, object_type
 
 #: Stream → (object type, primary key) → payload.
 Store = dict[str, dict[tuple[str, str], Any]]
@@ -26,13 +26,20 @@ def replayed(order: str, names: list[str]) -> Store:
     """
     Return the store that the notifications of some types lead to, each stream's in the order of a column.
 
-    Each must fit: a CREATE of what is absent, an UPDATE or a DELETE of what is there.
+    Each must fit: a CREATE of what is absent, an UPDATE or a DELETE of what is there. An UPDATE is marked
+    as a move if and only if it shows a change of what decides where the object is.
     """
+    deciding = {name: object_type(name).announcer().deciding for name in names}
     store: Store = {}
     for row in NotificationOutbox.objects.filter(object_type__in=names).order_by("stream", order):
         objects, key = store.setdefault(row.stream, {}), (row.object_type, row.object_id)
         verb = row.event.partition("_")[0]
         assert (key in objects) is (verb != "CREATE"), f"{row.event} on {row.stream}"
+        shown = deciding[row.object_type] if verb == "UPDATE" else ()
+        # Not every payload shows where its object is.
+        if all(name in row.payload for name in shown):
+            has_moved = any(objects[key][name] != row.payload[name] for name in shown)
+            assert row.is_move is has_moved, f"{row.event} on {row.stream}"
         if verb == "DELETE":
             objects.pop(key, None)
         else:

@@ -71,10 +71,15 @@ class Announcer:
 
     def differ(self, before: models.Model, after: models.Model) -> bool:
         """Whether two states of a row are a change to announce."""
-        return any(
-            not same(field, vars(before)[name], vars(after)[name])
-            for name, field in self.watched.items()
-        )
+        return _differ(self.watched, before, after)
+
+    def moves(self, before: models.Model, after: models.Model) -> bool:
+        """Whether a row was, in its state before, perhaps elsewhere, or not for the same eyes."""
+        return _differ(self._places, before, after)
+
+    @cached_property
+    def _places(self) -> Mapping[str, Any]:
+        return {field.attname: field for field in map(self._field, self.deciding)}
 
     @cached_property
     def is_computed(self) -> bool:
@@ -83,6 +88,12 @@ class Announcer:
 
     def _field(self, name: str) -> Any:
         return self.model._meta.get_field(name)
+
+
+def _differ(fields: Mapping[str, Any], before: models.Model, after: models.Model) -> bool:
+    return any(
+        not same(field, vars(before)[name], vars(after)[name]) for name, field in fields.items()
+    )
 
 
 @cache

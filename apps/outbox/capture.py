@@ -16,7 +16,16 @@ from .stored import Rows, locked, related, rows
 
 #: More rows than this are copied, which takes a fifth of the time; for few, an INSERT is quicker.
 INSERTED_ROWS = 20
-COLUMNS = ("stream", "shard", "event_id", "event", "object_type", "object_id", "payload")
+COLUMNS = (
+    "stream",
+    "shard",
+    "event_id",
+    "event",
+    "object_type",
+    "object_id",
+    "is_move",
+    "payload",
+)
 
 #: Rows that the deletions going on are about to delete; None for those that must be looked at again.
 doomed: ContextVar["dict[tuple[Announcer, Any], Any] | None"] = ContextVar("doomed", default=None)
@@ -35,6 +44,8 @@ class Notification:
     object_id: str
     #: What subscribers see, as JSON text.
     payload: str
+    #: Whether the object was elsewhere, or not for the same eyes, before: no reader goes back across it.
+    is_move: bool = False
     #: The same for all notifications of one change.
     event_id: uuid.UUID = field(default_factory=uuid.uuid4)
 
@@ -51,6 +62,12 @@ class Change:
     def key(self) -> tuple[Announcer, Any]:
         """What is the same for all changes of one object."""
         return self.announcer, (self.before if self.after is None else self.after).pk
+
+    @property
+    def is_move(self) -> bool:
+        """Whether what decides where the object is announced, or who may see it, has changed."""
+        is_kept = self.before is not None and self.after is not None
+        return is_kept and self.announcer.moves(self.before, self.after)
 
 
 def capture(notifications: Sequence[Notification], *, using: str) -> None:
@@ -69,6 +86,7 @@ def capture_changes(changes: Iterable[Change], *, using: str) -> None:
 
     A stream that an object was announced in, and still is, gets an UPDATE, one it entered a CREATE,
     one it left a DELETE with the id and nothing else: the new content is not for those who read there.
+    The UPDATE of one that moved is marked: what it was before may not be for those who read it now.
     Objects that show something of a changed one get an UPDATE of their own.
     Raises PayloadError, before any row is written, if a payload can't be stored.
     """
@@ -97,7 +115,7 @@ def _notifications(change: Change) -> Iterator[Notification]:
     entered = () if change.after is None else announcer.streams(change.after)
     event_id, object_id = uuid.uuid4(), str(row.pk)
     payload = None if change.after is None else _payload(announcer, change.after)
-    tombstone = None
+    tombstone, is_move = None, change.is_move
     for stream in sorted({*left, *entered}):
         if stream not in entered:
             tombstone = tombstone or encode(announcer.tombstone(row.pk), announcer.object_type)
@@ -108,6 +126,7 @@ def _notifications(change: Change) -> Iterator[Notification]:
             object_type=announcer.object_type,
             object_id=object_id,
             payload=tombstone if verb == "DELETE" else payload,  # type: ignore[arg-type]  # never None
+            is_move=is_move and verb == "UPDATE",
             event_id=event_id,
         )
 
@@ -174,7 +193,7 @@ def _by_label(item: tuple[tuple[Any, Any], Any]) -> str:
 
 
 def _insert(notifications: Sequence[Notification], using: str) -> None:
-    values = ", ".join(["(%s, %s, %s, %s, %s, %s, %s::jsonb)"] * len(notifications))
+    values = ", ".join(["(%s, %s, %s, %s, %s, %s, %s, %s::jsonb)"] * len(notifications))
     with connections[using].cursor() as cursor:
         cursor.execute(
             f"INSERT INTO {_columns(using)} VALUES {values}",  # names and placeholders
@@ -198,4 +217,13 @@ def _columns(using: str) -> str:
 
 def _values(n: Notification) -> tuple[Any, ...]:
     shard = shard_of(n.stream)
-    return n.stream, shard, n.event_id, n.event, n.object_type, n.object_id, n.payload
+    return (
+        n.stream,
+        shard,
+        n.event_id,
+        n.event,
+        n.object_type,
+        n.object_id,
+        n.is_move,
+        n.payload,
+    )

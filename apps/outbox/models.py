@@ -88,6 +88,8 @@ class NotificationOutbox(models.Model):
     object_type = models.CharField(max_length=100)
     object_id = models.CharField(max_length=100)
     payload = models.JSONField()
+    #: Whether the object was elsewhere, or not for the same eyes, before: no reader goes back across it.
+    is_move = models.BooleanField(default=False, db_default=False, editable=False)
 
     created_at = models.DateTimeField(db_default=Now())
     available_at = models.DateTimeField(db_default=Now())

@@ -32,6 +32,7 @@ def replay(pk: int, *, by: AbstractBaseUser, using: str) -> NotificationOutbox:
             object_type=row.object_type,
             object_id=row.object_id,
             payload=row.payload,
+            is_move=row.is_move,
         )
         rows.filter(pk=pk).update(replayed_at=Now(), replayed_by=by.pk, replayed_as=again)
         ring_on_commit(using)

@@ -15,7 +15,7 @@ SELECT * FROM (
     SELECT found.*, sum(octet_length(payload)) OVER (ORDER BY "offset", id) AS bytes FROM (
         SELECT id, stream, "offset", event, event_id::text, object_type, object_id,
                to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'), attempts, deaths,
-               is_failed, CASE WHEN octet_length(text) <= %(longest)s THEN text END AS payload,
+               is_failed, is_move, CASE WHEN octet_length(text) <= %(longest)s THEN text END AS payload,
                {CLUSTER}, coalesce(known.incarnation::text, '')
         FROM {NotificationOutbox._meta.db_table} AS row
         LEFT JOIN {Stream._meta.db_table} AS known ON name = stream
@@ -48,6 +48,8 @@ class Row(NamedTuple):
     #: Workers that died with it in hand, if it is pending.
     deaths: int
     is_failed: bool
+    #: Whether what comes before it in its stream is perhaps not for those who may see it now.
+    is_move: bool
     payload: str | None
     epoch: str
 

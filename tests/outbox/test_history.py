@@ -38,6 +38,20 @@ def test_after_is_in_order_and_limited():
     assert [1] == [row.offset for row in history.after("a:1", 0, 1, using=USING)]
 
 
+def test_tells_which_rows_are_moves():
+    """
+    Whatever became of a row, and whether or not its payload is loaded.
+    """
+    for is_move in (False, True):
+        stream = f"move:{is_move}"
+        make(1, stream=stream, is_move=is_move)
+        make(2, stream=stream, is_move=is_move, published_at=Now())
+        make(3, stream=stream, is_move=is_move, failed_at=Now(), error_type="E")
+        make(4, stream=stream, is_move=is_move, claims=4)
+        rows = history.after(stream, 0, 10, using=USING)
+        assert [is_move] * 4 == [row.is_move for row in rows]
+
+
 class TestEpoch:
     def test_is_the_same_each_time(self):
         """

@@ -1,7 +1,7 @@
 """What must never be can't be stored."""
 
 import pytest
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 from django.db.models.functions import Now
 from hypothesis import given
 from hypothesis import strategies as st
@@ -49,6 +49,19 @@ def test_a_position_is_taken_once():
     make(offset=1, stream="ticket:2")
     with pytest.raises(IntegrityError, match="outbox_position"), transaction.atomic():
         make(offset=1)
+
+
+def test_a_row_is_no_move_unless_it_says_so():
+    """
+    A row that was written before there were moves, or by SQL of one's own, is none.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO outbox_notificationoutbox"
+            " (stream, shard, event_id, event, object_type, object_id, payload)"
+            " VALUES ('a:1', 0, gen_random_uuid(), 'X', 'a', '1', '{}')"
+        )
+    assert NotificationOutbox.objects.get().is_move is False
 
 
 def test_streams_and_claims_have_a_shard():

@@ -40,6 +40,16 @@ def test_is_a_new_row_of_the_same_event(failed, demo):
     assert "UnknownObjectTypeError" in old.error_type
 
 
+@pytest.mark.parametrize("is_move", [False, True])
+def test_of_a_move_is_one(failed, demo, is_move):
+    """
+    Announced again, it still says that what was before may not be for those who read it now.
+    """
+    NotificationOutbox.objects.filter(pk=failed.pk).update(is_move=is_move)
+    again = replay(failed.pk, by=demo, using=USING)
+    assert is_move is NotificationOutbox.objects.get(pk=again.pk).is_move
+
+
 def test_is_published_with_a_new_offset(failed, demo, relay):
     """
     A replayed row goes the way of every row.

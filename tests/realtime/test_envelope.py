@@ -28,6 +28,7 @@ def row(**values):
             "attempts": 0,
             "deaths": 0,
             "is_failed": False,
+            "is_move": False,
             "epoch": "f3a1",
             **values,
         }
@@ -86,7 +87,18 @@ def test_the_envelope_carries_position_and_frame():
         "epoch": "f3a1",
         "offset": 42,
         "ends": False,
+        "is_move": False,
     } == message
+
+
+def test_the_envelope_says_that_an_object_has_moved():
+    """
+    Who is behind a move must not be shown what is before it.
+    """
+    message = envelope(row(is_move=True))
+    assert message["is_move"] is True
+    # The frame is for clients, who know nothing of it.
+    assert json.loads(message["frame"]) == FRAME
 
 
 @pytest.mark.parametrize(
