@@ -11,7 +11,7 @@ from model_utils import FieldTracker
 
 from .exceptions import PayloadError
 from .payload import storable
-from .stored import same
+from .stored import is_faithful, same
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -21,7 +21,7 @@ class Announcer:
     object_type: str
     #: The live model, a concrete one.
     model: type[models.Model]
-    #: Foreign keys that decide in which streams an object is announced.
+    #: Fields that decide in which streams an object is announced, or who may see it.
     deciding: tuple[str, ...] = ()
     #: Many-to-many fields whose changes are announced.
     many_to_many: tuple[str, ...] = ()
@@ -68,6 +68,13 @@ class Announcer:
     def tracked(self) -> frozenset[str]:
         """Attributes that the model's own tracker tracks."""
         return frozenset(self.tracker.field_map.values()) if self.tracker else frozenset()
+
+    @cached_property
+    def askable(self) -> frozenset[str]:
+        """Decisive attributes that instances remember, and that a condition of SQL can ask for."""
+        # A field of one's own may have no such condition, or one of its own.
+        faithful = {name for name in self.decisive if is_faithful(self.watched[name])}
+        return self.tracked & faithful
 
     def differ(self, before: models.Model, after: models.Model) -> bool:
         """Whether two states of a row are a change to announce."""

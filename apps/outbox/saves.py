@@ -152,7 +152,7 @@ class _Save:
             and _differs(announcer.watched[attribute], self.written[attribute], saved[name])
         }
         decisive = announcer.decisive & self.written.keys()
-        if not changed or changed & decisive or not decisive <= announcer.tracked:
+        if not changed or changed & decisive or not decisive <= announcer.askable:
             return False
         self.expected |= {attribute: self.written[attribute] for attribute in decisive}
         return True

@@ -177,14 +177,14 @@ def _comes_back(field: Any, value: Any) -> bool:
     if type(value) is datetime.datetime and value.tzinfo is not datetime.UTC:
         return False
     is_plain = type(value) in _PLAIN and type(field.to_python(value)) is type(value)
-    return is_plain and _is_faithful(field)
+    return is_plain and is_faithful(field)
 
 
 @cache
-def _is_faithful(field: Any) -> bool:
+def is_faithful(field: Any) -> bool:
     """Whether a column gives back what it was given: Django's own do, if nothing of them is overridden."""
     if field.generated or field.remote_field is not None:
-        return not field.generated and _is_faithful(field.target_field)
+        return not field.generated and is_faithful(field.target_field)
     own = type(field)
     base = next((known for known in own.__mro__ if known in _FAITHFUL), None)
     return base is not None and all(

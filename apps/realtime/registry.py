@@ -32,6 +32,8 @@ class ObjectType:
     serializer_class: ClassVar[type[BaseSerializer[Any]]]
     #: Collections in which the objects are announced: name → foreign key to what owns the collection.
     collections: ClassVar[Mapping[str, str]] = {}
+    #: Fields that decide, besides the collections' foreign keys, who may see an object.
+    deciding: ClassVar[tuple[str, ...]] = ()
     #: Many-to-many fields whose changes are announced as an update.
     many_to_many: ClassVar[tuple[str, ...]] = ()
     #: Foreign keys to live objects whose payload shows something of these: they are announced, too.
@@ -102,7 +104,7 @@ class ObjectType:
         return Announcer(
             object_type=self.name,
             model=self.model,
-            deciding=tuple(self.collections.values()),
+            deciding=(*self.collections.values(), *self.deciding),
             many_to_many=self.many_to_many,
             also=self.also,
             streams=self.streams,
@@ -190,6 +192,11 @@ def _refuse_other_fields(kind: ObjectType) -> None:
             raise RegistrationError(
                 f"{kind.model.__name__}.{name} is no foreign key to a primary key: {kind.name} names it."
             )
+    columns = {field.name for field in kind.model._meta.concrete_fields}
+    if unknown := sorted(set(kind.deciding) - columns):
+        raise RegistrationError(
+            f"{kind.model.__name__}.{unknown[0]} is no field with a column: {kind.name} names it."
+        )
     relations = {field.name for field in kind.model._meta.many_to_many}
     if unknown := sorted(set(kind.many_to_many) - relations):
         raise RegistrationError(

@@ -138,6 +138,28 @@ class Label(models.Model):
     tracker = FieldTracker(fields=["upper"])
 
 
+class SealedField(models.CharField):
+    """Stores text that nobody can look for."""
+
+    def get_prep_value(self, value):
+        return value[::-1]
+
+    def from_db_value(self, value, expression, connection):
+        return value[::-1]
+
+    def get_lookup(self, lookup_name):
+        return None
+
+
+class Parcel(models.Model):
+    """With a column that no condition can ask for; live only where a test says so."""
+
+    title = models.CharField(max_length=50)
+    seal = SealedField(max_length=50)
+
+    tracker = FieldTracker(fields=["title", "seal"])
+
+
 class Node(models.Model):
     """A tree, whose nodes show their children."""
 

@@ -1,10 +1,14 @@
-"""A change of what decides where an object is, is marked where the object stays."""
+"""A change of what decides where an object is, or who may see it, is marked where the object stays."""
 
 import pytest
+from django.db.models import F
 
 from apps.outbox.models import NotificationOutbox
+from apps.realtime.registry import ObjectType, register, unregister
+from apps.tickets.live import TicketType
 from apps.tickets.models import Project, Ticket
-from tests.library.models import Book, Node, Shelf
+from tests.database import statements
+from tests.library.models import Book, Item, Label, Node, Parcel, Shelf
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("empty_outbox")]
 
@@ -145,3 +149,128 @@ def test_nothing_else_is_one(ticket, project):
     project.delete()
     assert marked()
     assert [] == [row for row in marked() if row[2]]
+
+
+def kind_of(model, *deciding, **names):
+    """Return a type of a model's objects, in no collection, for whose sight some fields decide."""
+    meta = type("Meta", (), {"model": model, "fields": []})
+    serializer = type("Serializer", (TicketType.serializer_class,), {"Meta": meta})
+    values = {"name": "kind", "serializer_class": serializer, "deciding": deciding, **names}
+    return type("Kind", (ObjectType,), {"payload": lambda self, row: {}, **values})
+
+
+@pytest.fixture
+def deciding():
+    """Register a type whose objects are seen, or not, by what is in some fields."""
+    found = []
+
+    def deciding(model, *names, **others):
+        found.append(register(kind_of(model, *names, **others)))
+
+    yield deciding
+    for kind in found:
+        unregister(kind.name)
+
+
+class TestFieldsThatDecideWhoSees:
+    def test_mark_wherever_the_object_is(self, ticket, deciding):
+        """
+        Nothing is left and nothing entered: each stream of the object has the mark.
+        """
+        deciding(Ticket, "status", collections={"kind.project": "project"})
+        ticket.status = Ticket.Status.CLOSED
+        ticket.save()
+        assert {
+            (f"kind:{ticket.pk}", "UPDATE", True),
+            (f"kind.project:{ticket.project_id}", "UPDATE", True),
+        } == set(marked(object_type="kind"))
+        # Another type of the same objects is seen by whoever sees the project.
+        assert {False} == {is_move for *_, is_move in marked(object_type="ticket")}
+
+    def test_count_as_a_change_without_a_tracker_of_theirs(self, deciding, project):
+        """
+        A field that the tracker leaves out is looked at, if it decides.
+        """
+        deciding(Project, "created")
+        project.name = "Changed"
+        project.save()
+        Project.objects.update(created=F("created") - F("modified") + F("created"))
+        assert [(f"kind:{project.pk}", "UPDATE", is_move) for is_move in (False, True)] == marked(
+            object_type="kind"
+        )
+
+    def test_are_changed_by_one_update(self, project, deciding):
+        """
+        Where nobody remembers such a field, the row is read first: it isn't updated twice.
+        """
+        deciding(Project, "created")
+        project.name, project.created = "Changed", project.created.replace(year=2000)
+        assert 1 == statements(project.save).count("UPDATE")
+        assert [True] == [is_move for *_, is_move in marked(object_type="kind")]
+
+    def test_are_others_than_those_of_a_parent(self, ticket, office, deciding):
+        """
+        A foreign key that only says who shows the object decides nothing.
+        """
+        deciding(Ticket, also=("project",))
+        ticket.project = office
+        ticket.save()
+        assert [(f"kind:{ticket.pk}", "UPDATE", False)] == marked(object_type="kind")
+
+    def test_are_compared_with_what_is_stored(self, ticket, deciding):
+        """
+        A stale instance that changes another field takes this one back, and is told from one that isn't.
+        """
+        deciding(Ticket, "status", "assignee")
+        Ticket.objects.update(status="closed")
+        NotificationOutbox.objects.all().delete()
+        ticket.title = "Changed"
+        ticket.save()
+        ticket.title = "Again"
+        ticket.save()
+        assert [True, False] == [is_move for *_, is_move in marked(object_type="kind")]
+
+    def test_cost_no_read(self, ticket, deciding):
+        """
+        That they have not changed is asked of the UPDATE itself.
+        """
+        deciding(Ticket, "status", "priority")
+        ticket.title = "Changed"
+        assert ["BEGIN", "UPDATE", "INSERT", "COMMIT"] == statements(ticket.save)
+
+    def test_may_be_such_as_no_condition_can_ask_for(self, deciding):
+        """
+        A column of one's own, without lookups, is read and compared.
+        """
+        deciding(Parcel, "seal")
+        parcel = Parcel.objects.create(title="a", seal="x")
+        parcel.title = "b"
+        parcel.save()
+        Parcel.objects.update(seal="y")
+        parcel.title = "c"
+        parcel.save()
+        assert [False, False, True, True] == [is_move for *_, is_move in marked()]
+
+    def test_may_be_computed_by_the_database(self, deciding):
+        """
+        Whatever changes what it is computed from, moves.
+        """
+        deciding(Label, "upper")
+        label = Label.objects.create(title="a")
+        label.title = "b"
+        label.save(update_fields=["title"])
+        Label.objects.update(title="c")
+        label.save()
+        expected = [("CREATE", False), ("UPDATE", True), ("UPDATE", True), ("UPDATE", True)]
+        assert expected == [tuple(row[1:]) for row in marked(object_type="kind")]
+
+    def test_may_be_any_column(self, deciding):
+        """
+        Numbers, JSON and what may be null decide as well; in JSON, 1 and true are two.
+        """
+        deciding(Item, "price", "notes", "borrower")
+        item = Item.objects.create(title="a", notes={"a": 1})
+        for values in ({"title": "b"}, {"price": "1.5"}, {"price": "1.50"}, {"notes": {"a": True}}):
+            Item(pk=item.pk, **{"title": "b", "price": "1.5", "notes": {"a": 1}, **values}).save()
+        found = [is_move for *_, is_move in marked(object_type="kind")]
+        assert [False, True, True] == found

@@ -126,6 +126,8 @@ def test_a_name_is_plain_and_short(name):
         ({"also": ("nothing",)}, "Ticket.nothing is no foreign key"),
         ({"also": ("title",)}, "Ticket.title is no foreign key"),
         ({"collections": {"x.y": "nothing"}}, "Ticket.nothing is no foreign key"),
+        ({"deciding": ("status", "nothing")}, "Ticket.nothing is no field with a column"),
+        ({"deciding": ("pk",)}, "Ticket.pk is no field with a column"),
         ({"many_to_many": ("title",)}, "Ticket.title is no many-to-many field"),
     ],
     ids=str,
