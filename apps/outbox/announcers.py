@@ -23,6 +23,8 @@ class Announcer:
     model: type[models.Model]
     #: Fields that decide in which streams an object is announced, or who may see it.
     deciding: tuple[str, ...] = ()
+    #: Fields whose change counts, besides those; None for what the model's tracker says, or every column.
+    fields: tuple[str, ...] | None = None
     #: Many-to-many fields whose changes are announced.
     many_to_many: tuple[str, ...] = ()
     #: Foreign keys to live objects whose payload shows something of this one.
@@ -57,12 +59,15 @@ class Announcer:
 
     @cached_property
     def watched(self) -> Mapping[str, Any]:
-        """Attribute → field of what a change is looked for in: what is tracked, or else every column."""
-        fields = {field.attname: field for field in self.model._meta.concrete_fields}
-        if self.tracker is None:
-            return fields
-        names = self.decisive | self.tracked
-        return {attribute: field for attribute, field in fields.items() if attribute in names}
+        """Attribute → field of what a change is looked for in: what is chosen, tracked, or every column."""
+        columns = {field.attname: field for field in self.model._meta.concrete_fields}
+        if self.fields is None and self.tracker is None:
+            return columns
+        chosen = self.tracked
+        if self.fields is not None:
+            chosen = frozenset(self._field(name).attname for name in self.fields)
+        names = self.decisive | chosen
+        return {attribute: field for attribute, field in columns.items() if attribute in names}
 
     @cached_property
     def tracked(self) -> frozenset[str]:

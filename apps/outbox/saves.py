@@ -148,6 +148,7 @@ class _Save:
             attribute
             for name, attribute in announcer.tracker.field_map.items()
             if attribute in self.written
+            and attribute in announcer.watched
             and name in saved
             and _differs(announcer.watched[attribute], self.written[attribute], saved[name])
         }
