@@ -100,7 +100,7 @@ class _Save:
             return
         self.has_looked = True
         self.written = written(self.instance, self.update_fields)
-        for announcer in affected(type(self.instance)):
+        for announcer in filter(self._is_seen_by, affected(type(self.instance))):
             if self._is_known(announcer):
                 self.known.append(announcer)
             else:
@@ -134,6 +134,13 @@ class _Save:
                 is_change = before is None or announcer.differ(before, after)
                 if after is not None and is_change:
                     yield Change(announcer=announcer, before=before, after=after)
+
+    def _is_seen_by(self, announcer: Announcer) -> bool:
+        """Whether the save writes something that counts: with ``update_fields`` it creates no row."""
+        names = self.update_fields
+        if names is None or announcer.is_computed:
+            return True
+        return any(f.name in names or f.attname in names for f in announcer.watched.values())
 
     def _is_known(self, announcer: Announcer) -> bool:
         """Whether the instance alone proves that its row changes, if it is where the instance thinks."""

@@ -83,6 +83,16 @@ class TestFields:
         User.objects.bulk_update([other], ["first_name", "is_active"])
         assert [] == rights()
 
+    def test_cost_nothing_where_they_are_not_written(self, other):
+        """
+        A save of other fields is Django's own statement; one that may change them looks at the row.
+        """
+        other.first_name = "O."
+        found = statements(lambda: other.save(update_fields=["first_name"]))
+        assert ["BEGIN", "UPDATE", "COMMIT"] == found
+        found = statements(lambda: other.save(update_fields=["first_name", "is_active"]))
+        assert ["BEGIN", "SELECT", "UPDATE", "COMMIT"] == found
+
 
 class TestFieldsOfAModelWithATracker:
     def test_need_not_be_the_trackers(self, watching, project):
