@@ -46,6 +46,16 @@ class Socket:
 
     def __init__(self, communicator: WebsocketCommunicator) -> None:
         self.communicator = communicator
+        self.hello: Any = None
+
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """What its handshake said."""
+        return self.communicator.scope["headers"]  # type: ignore[no-any-return]
+
+    def stop_reading(self) -> None:
+        """From now on take nothing from the server: what it sends next waits."""
+        self.communicator.output_queue._maxsize = 1
 
     async def send(self, frame: Any) -> None:
         """Send a frame; text and bytes as they are, anything else as JSON."""
@@ -118,7 +128,8 @@ async def signed_in(user: Any) -> AsyncIterator[Socket]:
     token, _ = await in_thread(Token.objects.get_or_create, user=user)
     headers = [(b"authorization", f"Token {token.key}".encode())]
     async with connected(headers) as socket:
-        assert "hello" == (await socket.receive())["type"]
+        socket.hello = await socket.receive()
+        assert "hello" == socket.hello["type"]
         yield socket
 
 

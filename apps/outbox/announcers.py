@@ -29,6 +29,8 @@ class Announcer:
     many_to_many: tuple[str, ...] = ()
     #: Foreign keys to live objects whose payload shows something of this one.
     also: tuple[str, ...] = ()
+    #: What is announced of rows, besides their changes: that they come, that they go.
+    verbs: frozenset[str] = frozenset({"CREATE", "UPDATE", "DELETE"})
     #: Names of the streams in which a row is announced.
     streams: Callable[[Any], list[str]]
     #: Whose relation this model's rows are; None for objects.
@@ -86,8 +88,14 @@ class Announcer:
         return _differ(self.watched, before, after)
 
     def moves(self, before: models.Model, after: models.Model) -> bool:
-        """Whether a row was, in its state before, perhaps elsewhere, or not for the same eyes."""
-        return _differ(self._places, before, after)
+        """
+        Whether a row was, in its state before, perhaps elsewhere, or not for the same eyes.
+
+        What decides so of one type of a model decides of all.
+        """
+        return any(
+            _differ(a._places, before, after) for a in affected(self.model) if a.model is self.model
+        )
 
     @cached_property
     def _places(self) -> Mapping[str, Any]:

@@ -58,7 +58,8 @@ def bulk_create(
     Raises CaptureError for ``ignore_conflicts``, PayloadError for a value that can't be stored or sent.
     """
     own = queryset.model._meta.concrete_model
-    announcers = [announcer for announcer in affected(own) if announcer.model is own]
+    verb = "UPDATE" if options["update_conflicts"] else "CREATE"
+    announcers = [a for a in affected(own) if a.model is own and a.verbs & {verb, "CREATE"}]
     if not announcers:
         return original(queryset, objs, **options)
     unique = options["unique_fields"] or ["pk"]

@@ -16,16 +16,7 @@ from .stored import Rows, locked, related, rows
 
 #: More rows than this are copied, which takes a fifth of the time; for few, an INSERT is quicker.
 INSERTED_ROWS = 20
-COLUMNS = (
-    "stream",
-    "shard",
-    "event_id",
-    "event",
-    "object_type",
-    "object_id",
-    "is_move",
-    "payload",
-)
+COLUMNS = ("stream", "shard", "event_id", "event", "object_type", "object_id", "is_move", "payload")
 
 #: Rows that the deletions going on are about to delete; None for those that must be looked at again.
 doomed: ContextVar["dict[tuple[Announcer, Any], Any] | None"] = ContextVar("doomed", default=None)
@@ -120,6 +111,8 @@ def _notifications(change: Change) -> Iterator[Notification]:
         if stream not in entered:
             tombstone = tombstone or encode(announcer.tombstone(row.pk), announcer.object_type)
         verb = "DELETE" if stream not in entered else "UPDATE" if stream in left else "CREATE"
+        if verb not in announcer.verbs:
+            continue
         yield Notification(
             stream=stream,
             event=announcer.event(verb),
@@ -217,13 +210,4 @@ def _columns(using: str) -> str:
 
 def _values(n: Notification) -> tuple[Any, ...]:
     shard = shard_of(n.stream)
-    return (
-        n.stream,
-        shard,
-        n.event_id,
-        n.event,
-        n.object_type,
-        n.object_id,
-        n.is_move,
-        n.payload,
-    )
+    return n.stream, shard, n.event_id, n.event, n.object_type, n.object_id, n.is_move, n.payload

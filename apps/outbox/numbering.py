@@ -1,13 +1,15 @@
 """Offsets: given to committed rows, once, before anyone sees them."""
 
 from collections import Counter
+from contextlib import suppress
 from itertools import count
 
 from django.db import connections
 
 from .conf import outbox_settings
+from .exceptions import ShardBusyError
 from .locks import numbering_lock
-from .models import NotificationOutbox, Stream
+from .models import SHARDS, NotificationOutbox, Stream
 
 # Three plain statements: joined into one, PostgreSQL, which thinks of a handful of rows, compares each
 # row with each stream.
@@ -37,6 +39,27 @@ SET "offset" = placed."offset", numbering = (SELECT nextval('outbox_numbering'))
 FROM unnest(%(rows)s::bigint[], %(offsets)s::bigint[]) AS placed (id, "offset")
 WHERE row.id = placed.id AND row.id = ANY(%(rows)s)
 """
+OVERDUE = f"""
+SELECT shard FROM generate_series(0, {SHARDS - 1}) AS each (shard) WHERE EXISTS (
+    SELECT FROM {NotificationOutbox._meta.db_table} AS row WHERE row.shard = each.shard
+    AND "offset" IS NULL AND created_at < statement_timestamp() - make_interval(secs => %s)
+)
+"""
+
+
+def number_overdue(seconds: float, *, using: str) -> set[int]:
+    """
+    Number a batch of each shard that has rows without offset older than this; return these shards.
+
+    For when no worker does: sockets read the history, and it should know of what was committed.
+    """
+    with connections[using].cursor() as cursor:
+        cursor.execute(OVERDUE, [seconds])
+        shards = {shard for (shard,) in cursor.fetchall()}
+    for shard in sorted(shards):
+        with suppress(ShardBusyError):  # somebody is at it
+            number(shard, using=using)
+    return shards
 
 
 def number(shard: int, *, using: str) -> int:

@@ -20,7 +20,8 @@ SELECT * FROM (
         FROM {NotificationOutbox._meta.db_table} AS row
         LEFT JOIN {Stream._meta.db_table} AS known ON name = stream
         CROSS JOIN LATERAL (
-            SELECT failed_at IS NOT NULL, CASE WHEN published_at IS NULL THEN claims - attempts ELSE 0 END
+            SELECT failed_at IS NOT NULL,
+                   CASE WHEN published_at IS NULL AND failed_at IS NULL THEN claims - attempts ELSE 0 END
         ) AS facts (is_failed, deaths)
         LEFT JOIN LATERAL (SELECT payload::text OFFSET 0) AS loaded (text)
             ON NOT is_failed AND deaths < %(deaths)s

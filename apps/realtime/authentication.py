@@ -56,6 +56,14 @@ def authenticate(scope: dict[str, Any]) -> Any:
     return user
 
 
+def credentials(scope: dict[str, Any]) -> tuple[str | None, str | None]:
+    """Return what `authenticate` goes by: the authorization header, or else the key of the session."""
+    request = _request(scope)
+    header = request.META.get("HTTP_AUTHORIZATION")
+    session = request.COOKIES.get(settings.SESSION_COOKIE_NAME)
+    return header, session if header is None else None
+
+
 def _user_of_token(request: HttpRequest) -> Any:
     try:
         found = TokenAuthentication().authenticate(request)  # type: ignore[arg-type]

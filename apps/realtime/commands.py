@@ -5,11 +5,14 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from rest_framework.exceptions import ValidationError
+from rest_framework.serializers import Serializer
 
 from .exceptions import CommandError
-from .serializers import COMMANDS, RefField
+from .serializers import COMMANDS, EntrySerializer, RefField, SeveralSerializer
 
 Ref = int | str | None
+#: Validated values.
+Entry = dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -19,8 +22,17 @@ class Command:
     action: str
     #: What the client calls it; None if it gave it no name.
     ref: Ref
-    #: What the action's serializer made of the rest.
-    values: dict[str, Any]
+    #: What the action's serializer made of the rest; of several subscriptions, of each, or why it didn't.
+    entries: list[Entry | CommandError]
+    #: Whether the client asked for several, and gets answers with an ``index``.
+    is_several: bool = False
+
+    @property
+    def values(self) -> Entry:
+        """The values of a command that has only one entry."""
+        (entry,) = self.entries
+        assert not isinstance(entry, CommandError)
+        return entry
 
 
 def parse(text: str | None) -> Command:
@@ -34,11 +46,28 @@ def parse(text: str | None) -> Command:
     action = frame.get("action", "subscribe")
     if not isinstance(action, str) or action not in COMMANDS:
         raise _invalid(ref, {"action": [f"Expected one of {', '.join(COMMANDS)}."]})
-    serializer = COMMANDS[action](data=frame)
+    is_several = action == "subscribe" and "subscriptions" in frame
+    values = _validated(SeveralSerializer if is_several else COMMANDS[action], frame, ref)
+    values.pop("action", None)
+    ref = values.pop("ref", None)
+    if not is_several:
+        return Command(action=action, ref=ref, entries=[values])
+    entries = [_entry(entry, ref) for entry in values["subscriptions"]]
+    return Command(action=action, ref=ref, entries=entries, is_several=True)
+
+
+def _entry(frame: Any, ref: Ref) -> Entry | CommandError:
+    try:
+        return _validated(EntrySerializer, frame, ref)
+    except CommandError as refusal:
+        return refusal
+
+
+def _validated(serializer_class: type[Serializer[Any]], frame: Any, ref: Ref) -> Entry:
+    serializer = serializer_class(data=frame)
     if not serializer.is_valid():
         raise _invalid(ref, serializer.errors)
-    values = {key: serializer.validated_data[key] for key in serializer.validated_data}
-    return Command(action=values.pop("action", action), ref=values.pop("ref", None), values=values)
+    return {key: serializer.validated_data[key] for key in serializer.validated_data}
 
 
 def _json_object(text: str | None) -> dict[str, Any]:

@@ -1,105 +1,101 @@
-"""The consumer: one socket, its commands, and the notifications of its subscriptions."""
+"""The consumer: what a client may ask for, and how it is answered."""
 
-import json
-import logging
-from typing import Any
-
-from channels.consumer import AsyncConsumer, get_handler_name
-from channels.exceptions import StopConsumer
-from django.db import DatabaseError, InterfaceError
+import asyncio
+from collections.abc import Mapping
+from dataclasses import replace
 
 from . import frames
 from .authentication import RefusedError, authenticate, refuse_origin
+from .catch_up import read_page
 from .close_codes import CloseCode
 from .commands import Command, parse
 from .conf import realtime_settings
-from .database import in_database
+from .database import DATABASE_AWAY, in_database, shared
 from .exceptions import CommandError
-from .subscriptions import Page, Subscription, Verdict, open_position, read_page, read_present
+from .forwarding import ForwardingSocket, note_away
+from .groups import group_for
+from .limits import TokenBucket
+from .resume import Opened, Wish, open_wishes, read_present
+from .rounds import rounds
+from .socket import Message
+from .subscriptions import Subscription
 
-logger = logging.getLogger(__name__)
 
-DATABASE_AWAY = (DatabaseError, InterfaceError)
-
-
-class NotificationConsumer(AsyncConsumer):
-    """
-    Serves ``ws/notifications/`` as the room's README says.
-
-    It looks at one message at a time, from the client or the channel layer, so that a subscription's
-    offset needs no lock. No exception leaves it: Channels would end the socket without a reason.
-    """
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        self.user: Any = None
-        self.subscriptions: dict[str, Subscription] = {}
-        try:
-            await super().__call__(scope, receive, send)
-        finally:
-            await self._end_channel()
-
-    async def dispatch(self, message: dict[str, Any]) -> None:
-        """Called for each message. The parent's crossing to a thread before each one is left out."""
-        handler = getattr(self, get_handler_name(message), None)
-        try:
-            if handler is None:
-                logger.warning("Unknown message", extra={"action": "unknown_message"})
-                return
-            await handler(message)
-        except StopConsumer:
-            raise
-        except Exception:
-            logger.exception("The consumer failed", extra={"action": "consumer_failed"})
-            await self.close(CloseCode.INTERNAL_ERROR)
+class NotificationConsumer(ForwardingSocket):
+    """Serves ``ws/notifications/`` as the room's README says."""
 
     # The socket
 
-    async def websocket_connect(self, message: dict[str, Any]) -> None:
+    async def websocket_connect(self, message: Message) -> None:
         """Called when a client connects. Accepted first: a browser can't read a refused handshake."""
         await self.send({"type": "websocket.accept"})
         try:
             refuse_origin(self.scope)
-            self.user = await in_database(authenticate, self.scope)
+            user = await in_database(authenticate, self.scope)
         except RefusedError as refusal:
             await self.close(refusal.code)
-        else:
-            await self.send_frame(frames.hello(self.user.get_username()))
-
-    async def websocket_receive(self, message: dict[str, Any]) -> None:
-        """Called with each frame of the client. Every command gets exactly one answer."""
-        if self.user is None:
             return
+        except DATABASE_AWAY as error:
+            note_away(error)
+            await self.close(CloseCode.INTERNAL_ERROR)
+            return
+        if rounds().is_full(user):
+            await self.close(CloseCode.TOO_MANY)
+            return
+        self.user = user
+        now = asyncio.get_running_loop().time()
+        self._bucket = TokenBucket(now)
+        #: Refusals in a row that a client in its senses would not earn.
+        self._abuse: list[str] = []
+        self.heartbeat_at = now + realtime_settings().HEARTBEAT_SECONDS
+        rounds().enter(self)
+        await self.channel_layer.group_add(group_for(self.rights), self.channel_name)
+        await self.send_frame(frames.hello(user.get_username()))
+
+    async def end(self) -> None:
+        """Called when the socket is gone."""
+        await rounds().leave(self)
+        await super().end()
+
+    async def heartbeat(self, message: Message) -> None:
+        """Called when it is time for a sign of life."""
+        now = asyncio.get_running_loop().time()
+        self.heartbeat_at = now + realtime_settings().HEARTBEAT_SECONDS
+        await self.send_frame(frames.ping())
+
+    # Commands
+
+    async def websocket_receive(self, message: Message) -> None:
+        """Called with each frame of the client. Every command gets an answer: one for each entry."""
         ref = None
         try:
             command = parse(message.get("text"))
             ref = command.ref
+            self._charge(len(command.entries))
+            self._abuse.clear()
             await getattr(self, command.action)(command)
         except CommandError as refusal:
-            refusal.ref = refusal.ref if ref is None else ref
-            await self.send_frame(frames.error(refusal))
-        except DATABASE_AWAY:
-            logger.warning("The database is away", exc_info=True, extra={"action": "database_away"})
-            away = CommandError("unavailable", "Try again later.", ref=ref, temporary=True)
-            await self.send_frame(frames.error(away))
-
-    async def websocket_disconnect(self, message: dict[str, Any]) -> None:
-        """Called when the socket is gone."""
-        raise StopConsumer
-
-    # Commands
+            await self._refuse(refusal, frames.answer(refusal.ref if ref is None else ref))
+            await self._end_abuse(refusal.code)
 
     async def subscribe(self, command: Command) -> None:
-        """Join the group, then read the position, then answer: nothing committed later is missed."""
-        new = Subscription.of(self.user, command.values)
-        subscription = self.subscriptions.get(new.stream)
-        if subscription is None:
-            subscription = await self._open(new)
-        await self.send_frame(frames.subscribed(subscription, command.ref))
+        """Join the groups, then read the positions, then answer: nothing committed later is missed."""
+        asked = [
+            entry if isinstance(entry, CommandError) else Wish.of(self.user, entry)
+            for entry in command.entries
+        ]
+        outcomes = await self._open([wish for wish in asked if isinstance(wish, Wish)])
+        for index, wish in enumerate(asked):
+            answered = frames.answer(command.ref, index if command.is_several else None)
+            try:
+                await self._begin(wish, outcomes, answered)
+            except CommandError as refusal:
+                await self._refuse(refusal, answered)
 
     async def unsubscribe(self, command: Command) -> None:
         """Leave the group. Leaving what was not joined is no error."""
         subscription = Subscription.of(self.user, command.values)
-        await self._leave(subscription)
+        await self.leave(subscription)
         await self.send_frame(frames.unsubscribed(subscription.subject, "requested", command.ref))
 
     async def ping(self, command: Command) -> None:
@@ -109,111 +105,127 @@ class NotificationConsumer(AsyncConsumer):
     async def pong(self, command: Command) -> None:
         """The one command without an answer: it is one."""
 
-    # The channel layer
+    # What is behind them
 
-    async def notification(self, message: dict[str, Any]) -> None:
-        """Called with each envelope of a group: forward the next, drop a duplicate, fill a gap."""
-        subscription = self.subscriptions.get(message["stream"])
-        if subscription is None:
-            return
-        verdict = subscription.judge(
-            message["epoch"], message["offset"], complete=bool(message["frame"])
+    async def _open(self, wishes: list[Wish]) -> dict[str, Opened | CommandError]:
+        """Return by stream what becomes of wishes. The groups of those that are granted are joined."""
+        first: dict[str, Wish] = {}
+        for wish in wishes:
+            first.setdefault(wish.subscription.stream, wish)
+        new = [wish for stream, wish in first.items() if stream not in self.subscriptions]
+        room = realtime_settings().SUBSCRIPTIONS - len(self.subscriptions)
+        tried, refused = new[:room], new[room:]
+        outcomes: dict[str, Opened | CommandError] = {
+            w.subscription.stream: _full() for w in refused
+        }
+        joining = (
+            self.channel_layer.group_add(wish.subscription.group, self.channel_name)
+            for wish in tried
         )
-        if verdict is Verdict.FORWARD:
-            await self._forward(subscription, message["offset"], message["frame"], message["ends"])
-        elif verdict is Verdict.CATCH_UP:
-            await self.catch_up(subscription)
-
-    async def probe(self, message: dict[str, Any]) -> None:
-        """Called when the relay has asked whether the channel layer is there. It is."""
-
-    async def behind(self, message: dict[str, Any]) -> None:
-        """Called when the channel layer may have lost messages."""
-        for subscription in list(self.subscriptions.values()):
-            await self.catch_up(subscription)
-
-    # What lies between
-
-    async def catch_up(self, subscription: Subscription) -> None:
-        """Send what the history has after the subscription's offset, or say that continuity is lost."""
+        await asyncio.gather(*joining)
         try:
-            while True:
-                page = await in_database(read_page, subscription.stream, subscription.offset)
-                if lost := await self._send_page(subscription, page):
-                    await self._resync(subscription, lost)
-                ended = subscription.stream not in self.subscriptions
-                if ended or page.waits or subscription.offset >= page.head.offset:
-                    break
-        except DATABASE_AWAY:
-            # The next notification is a gap again, and so another occasion.
-            logger.warning("The database is away", extra={"action": "database_away"})
+            granted = await in_database(open_wishes, self.user, tried) if tried else {}
+        except DATABASE_AWAY as error:
+            note_away(error)
+            granted, absent = {}, _away()
+        else:
+            absent = _not_found()
+        for wish in tried:
+            stream = wish.subscription.stream
+            outcomes[stream] = granted.get(stream, absent)
+            if stream not in granted:
+                await self.leave(wish.subscription)
+        return outcomes
 
-    async def _send_page(self, subscription: Subscription, page: Page) -> str:
-        """Send a page of history as far as it continues; return why it doesn't, if so."""
-        if page.head.epoch != subscription.epoch:
-            return "epoch"
-        for entry in page.entries:
-            if entry.offset != subscription.offset + 1:
-                return "pruned"
-            await self._forward(subscription, entry.offset, entry.frame, entry.ends)
-        is_hole = not page.entries and not page.waits and subscription.offset < page.head.offset
-        return "pruned" if is_hole else ""
-
-    async def _open(self, subscription: Subscription) -> Subscription:
-        if len(self.subscriptions) >= realtime_settings().SUBSCRIPTIONS:
-            raise CommandError("limit", "This socket has as many subscriptions as it may have.")
-        await self.channel_layer.group_add(subscription.group, self.channel_name)
-        try:
-            position = await in_database(open_position, self.user, subscription)
-        except DATABASE_AWAY:
-            await self._leave(subscription)
-            raise
-        if position is None:
-            await self._leave(subscription)
-            raise CommandError("not_found", "There is no such object, or you may not see it.")
-        subscription.epoch, subscription.offset = position.epoch, position.offset
-        self.subscriptions[subscription.stream] = subscription
-        return subscription
-
-    async def _leave(self, subscription: Subscription) -> None:
-        self.subscriptions.pop(subscription.stream, None)
-        await self.channel_layer.group_discard(subscription.group, self.channel_name)
-
-    async def _forward(
-        self, subscription: Subscription, offset: int, frame: str, ends: bool
+    async def _begin(
+        self,
+        wish: Wish | CommandError,
+        outcomes: Mapping[str, Opened | CommandError],
+        answered: frames.Frame,
     ) -> None:
-        await self.send({"type": "websocket.send", "text": frame})
-        subscription.offset = offset
-        if ends:
-            await self._end(subscription, "deleted")
-
-    async def _resync(self, subscription: Subscription, reason: str) -> None:
-        present = await in_database(read_present, self.user, subscription)
-        if present is None:
-            await self._end(subscription, "revoked")
+        """Answer an entry of a command, and send what comes with the answer. Raises CommandError."""
+        if isinstance(wish, CommandError):
+            raise wish
+        known = self.subscriptions.get(wish.subscription.stream)
+        if known is not None:
+            await self._repeat(known, wish, answered)
             return
-        position, payload = present
-        subscription.epoch, subscription.offset = position.epoch, position.offset
-        await self.send_frame(frames.resynced(subscription, payload, reason))
+        outcome = outcomes[wish.subscription.stream]
+        if isinstance(outcome, CommandError):
+            raise outcome
+        await self._start(wish.subscription, outcome, answered)
 
-    async def _end(self, subscription: Subscription, reason: str) -> None:
-        await self._leave(subscription)
-        await self.send_frame(frames.unsubscribed(subscription.subject, reason))
+    async def _start(
+        self, subscription: Subscription, opened: Opened, answered: frames.Frame
+    ) -> None:
+        subscription.move_to(opened.position)
+        page = None
+        if opened.missed:
+            try:
+                page = await shared(read_page, subscription.stream, subscription.offset)
+            except DATABASE_AWAY as error:
+                note_away(error)
+                await self.leave(subscription)
+                raise _away() from None
+        self.subscriptions[subscription.stream] = subscription
+        await self.send_frame(frames.subscribed(answered, subscription, opened))
+        await self._show(subscription, opened, answered)
+        if page is not None:
+            await self.send_page(subscription, page)
 
-    async def _end_channel(self) -> None:
-        """Leave no ghost: a layer notices a cancelled `receive`, but not one that was just answered."""
-        for subscription in list(self.subscriptions.values()):
-            await self._leave(subscription)
-        if hasattr(self.channel_layer, "end_channel"):
-            await self.channel_layer.end_channel(self.channel_name)
+    async def _repeat(self, known: Subscription, wish: Wish, answered: frames.Frame) -> None:
+        """Answer who follows it already: where the subscription stands, and whether that is what it said."""
+        recovered = None if wish.since is None else wish.since == known.position
+        opened = Opened(position=known.position, recovered=recovered)
+        if wish.wants_snapshot or recovered is False:
+            try:
+                present = await in_database(read_present, self.user, known)
+            except DATABASE_AWAY as error:
+                note_away(error)
+                raise _away() from None
+            if present is None:
+                raise _not_found()
+            opened = replace(present, recovered=recovered)
+        await self.send_frame(frames.subscribed(answered, known, opened))
+        await self._show(known, opened, answered)
 
-    async def send_frame(self, frame: dict[str, Any]) -> None:
-        """Send a control frame."""
-        await self.send({"type": "websocket.send", "text": json.dumps(frame)})
+    async def _show(
+        self, subscription: Subscription, opened: Opened, answered: frames.Frame
+    ) -> None:
+        """Send a collection's objects, if they are to be shown. Not being able to ends the socket."""
+        if opened.shows_present:
+            try:
+                await self.send_items(subscription, answered)
+            except DATABASE_AWAY as error:
+                note_away(error)
+                await self.close(CloseCode.INTERNAL_ERROR)
 
-    async def close(self, code: CloseCode) -> None:
-        """End the socket with a code that tells the client whether to come back."""
-        self.user = None
-        for subscription in list(self.subscriptions.values()):
-            await self._leave(subscription)
-        await self.send({"type": "websocket.close", "code": int(code)})
+    def _charge(self, cost: int) -> None:
+        """Raise CommandError if the client goes too fast."""
+        if wait := self._bucket.take(cost, asyncio.get_running_loop().time()):
+            text = "Too many commands."
+            raise CommandError("rate_limited", text, temporary=True, retry_after=wait)
+
+    async def _refuse(self, refusal: CommandError, answered: frames.Frame) -> None:
+        await self.send_frame(frames.error(refusal, answered))
+
+    async def _end_abuse(self, code: str) -> None:
+        """End a socket whose client sends nothing that makes sense, or far too much."""
+        conf = realtime_settings()
+        self._abuse.append(code)
+        if self._abuse.count("malformed") >= conf.MALFORMED_FRAMES:
+            await self.close(CloseCode.PROTOCOL_ABUSE)
+        elif self._abuse.count("rate_limited") >= conf.COMMANDS_PER_SECOND:
+            await self.close(CloseCode.TOO_MANY)
+
+
+def _full() -> CommandError:
+    return CommandError("limit", "This socket has as many subscriptions as it may have.")
+
+
+def _not_found() -> CommandError:
+    return CommandError("not_found", "There is no such object, or you may not see it.")
+
+
+def _away() -> CommandError:
+    return CommandError("unavailable", "Try again later.", temporary=True)

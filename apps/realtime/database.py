@@ -1,38 +1,108 @@
-"""The one crossing from sockets to the database: a bounded executor of its own."""
+"""The one crossing from sockets to the database: a few threads of its own, and never for long."""
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
-from django.db import close_old_connections
+from django.db import (
+    DatabaseError,
+    InterfaceError,
+    close_old_connections,
+    connection,
+    transaction,
+)
 
 from .conf import realtime_settings
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
+#: What says that the database is away, or too slow.
+DATABASE_AWAY = (DatabaseError, InterfaceError, TimeoutError)
+
+#: Reads that nobody has begun yet, by what they read.
+_waiting: dict[Any, "Future[Any]"] = {}
+
 
 async def in_database(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """
-    Return what a synchronous function that uses the ORM returns.
+    Return what a synchronous function that uses the ORM returns, in a transaction of its own.
 
     It runs on a few threads that serve all sockets of the process, apart from the one thread on
-    which asgiref runs everything else. Raises whatever the function raises.
+    which asgiref runs everything else. PostgreSQL ends a statement that takes longer than
+    ``DATABASE_SECONDS``. Raises TimeoutError if all of it takes longer, or whatever the function raises.
     """
+    return await _awaited(_for_sockets().submit(_tidy(limited(function)), *args, **kwargs))
 
-    def run() -> T:
+
+async def shared(function: Callable[..., T], *args: Any) -> T:
+    """
+    Do what `in_database` does; who asks for the same, before anybody has begun to read, shares the answer.
+
+    What has begun is not shared: it may not see what the one who asks later has heard of.
+    """
+    key = (function, *args)
+    if key not in _waiting:
+
+        def run() -> T:
+            del _waiting[key]
+            return _tidy(limited(function))(*args)
+
+        _waiting[key] = _for_sockets().submit(run)
+    return await _awaited(_waiting[key], is_shared=True)
+
+
+async def in_rounds(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """
+    Do what `in_database` does, for what is done for all sockets: on a thread that no socket can keep.
+
+    Raises TimeoutError, or whatever the function raises.
+    """
+    return await _awaited(_for_rounds().submit(_tidy(function), *args, **kwargs))
+
+
+def limited(function: Callable[P, T]) -> Callable[P, T]:
+    """Return a function run in a transaction, whose statements may take ``DATABASE_SECONDS`` each."""
+
+    def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        milliseconds = f"{realtime_settings().DATABASE_SECONDS * 1000:.0f}"
+        with transaction.atomic():
+            with connection.cursor() as cursor:
+                # For the transaction, since a connection behind a pooler is not ours for longer.
+                cursor.execute("SELECT set_config('statement_timeout', %s, true)", [milliseconds])
+            return function(*args, **kwargs)
+
+    return run
+
+
+def _tidy(function: Callable[P, T]) -> Callable[P, T]:
+    """Return a function that leaves no connection open for longer than it may be."""
+
+    def run(*args: P.args, **kwargs: P.kwargs) -> T:
         close_old_connections()
         try:
             return function(*args, **kwargs)
         finally:
             close_old_connections()
 
-    return await asyncio.get_running_loop().run_in_executor(_executor(), run)
+    return run
+
+
+async def _awaited(future: "Future[T]", *, is_shared: bool = False) -> T:
+    result = asyncio.wrap_future(future)
+    async with asyncio.timeout(realtime_settings().DATABASE_SECONDS):
+        # Whoever gives up takes back what nobody has begun, unless others wait for it, too.
+        return await (asyncio.shield(result) if is_shared else result)
 
 
 @lru_cache
-def _executor() -> ThreadPoolExecutor:
+def _for_sockets() -> ThreadPoolExecutor:
     threads = realtime_settings().DATABASE_THREADS
     return ThreadPoolExecutor(threads, thread_name_prefix="realtime-database")
+
+
+@lru_cache
+def _for_rounds() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(1, thread_name_prefix="realtime-rounds")

@@ -38,6 +38,7 @@ class CommandError(RealtimeError):
         errors: Any = None,
         ref: int | str | None = None,
         temporary: bool = False,
+        retry_after: float | None = None,
     ) -> None:
         super().__init__(detail)
         self.code = code
@@ -45,3 +46,5 @@ class CommandError(RealtimeError):
         self.errors = errors
         self.ref = ref
         self.temporary = temporary
+        #: In seconds.
+        self.retry_after = retry_after

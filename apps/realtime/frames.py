@@ -1,5 +1,6 @@
 """Control frames: what the server says that no row says."""
 
+import math
 from datetime import UTC, datetime
 from typing import Any
 
@@ -7,6 +8,7 @@ from ..outbox.conf import outbox_settings
 from .commands import Ref
 from .conf import realtime_settings
 from .exceptions import CommandError
+from .resume import Opened
 from .subscriptions import Subscription
 
 PROTOCOL = 1
@@ -25,15 +27,26 @@ def hello(username: str) -> Frame:
         "limits": {
             "subscriptions": conf.SUBSCRIPTIONS,
             "command_bytes": conf.COMMAND_BYTES,
+            "commands_per_second": conf.COMMANDS_PER_SECOND,
             "retention_seconds": outbox_settings().RETENTION_SECONDS,
         },
+        "heartbeat_seconds": conf.HEARTBEAT_SECONDS,
         "reconnect": {"min_ms": conf.RECONNECT_MIN_MS, "max_ms": conf.RECONNECT_MAX_MS},
     }
 
 
-def subscribed(subscription: Subscription, ref: Ref) -> Frame:
-    """The answer to ``subscribe``: where the subscription stands."""
-    return {"type": "subscribed", **_ref(ref), **_position(subscription)}
+def subscribed(answered: Frame, subscription: Subscription, opened: Opened) -> Frame:
+    """The answer to ``subscribe``: where the subscription stands, and what is so far known."""
+    frame = {"type": "subscribed", **answered, **_position(subscription)}
+    if opened.recovered is not None:
+        frame["recovered"] = opened.recovered
+    return frame if opened.payload is None else frame | {"payload": opened.payload}
+
+
+def snapshot(answered: Frame, subscription: Subscription, items: list[Any], is_last: bool) -> Frame:
+    """A page of a collection's objects, as they are now."""
+    frame = {"type": "snapshot", **answered, **subscription.subject}
+    return frame | {"items": items, "done": is_last}
 
 
 def resynced(subscription: Subscription, payload: Any, reason: str) -> Frame:
@@ -44,25 +57,34 @@ def resynced(subscription: Subscription, payload: Any, reason: str) -> Frame:
 
 def unsubscribed(subject: dict[str, str], reason: str, ref: Ref = None) -> Frame:
     """The end of a subscription: asked for, or with a reason of the server's own."""
-    frame = {"type": "unsubscribed", **_ref(ref), **subject, "reason": reason}
+    frame = {"type": "unsubscribed", **answer(ref), **subject, "reason": reason}
     return frame if reason == "requested" else frame | {"resubscribe": False}
 
 
-def error(refusal: CommandError) -> Frame:
+def error(refusal: CommandError, answered: Frame) -> Frame:
     """The answer to a command that is refused."""
-    frame = {"type": "error", **_ref(refusal.ref), "code": refusal.code, "detail": refusal.detail}
+    frame = {"type": "error", **answered, "code": refusal.code, "detail": refusal.detail}
     if refusal.errors is not None:
         frame["errors"] = refusal.errors
+    if refusal.retry_after is not None:
+        frame["retry_after_ms"] = math.ceil(refusal.retry_after * 1000)
     return frame | {"temporary": refusal.temporary}
+
+
+def ping() -> Frame:
+    """The server's heartbeat: a browser's page sees no other sign of life."""
+    return {"type": "ping"}
 
 
 def pong(ref: Ref) -> Frame:
     """The answer to ``ping``."""
-    return {"type": "pong", **_ref(ref)}
+    return {"type": "pong", **answer(ref)}
 
 
-def _ref(ref: Ref) -> Frame:
-    return {} if ref is None else {"ref": ref}
+def answer(ref: Ref, index: int | None = None) -> Frame:
+    """Return what in an answer says to what it is one."""
+    numbered = {} if index is None else {"index": index}
+    return numbered if ref is None else {"ref": ref, **numbered}
 
 
 def _position(subscription: Subscription) -> Frame:

@@ -23,7 +23,7 @@ BEHIND = {"type": "behind"}
 
 
 class NotificationChannelLayer(RedisPubSubChannelLayer):
-    """Takes the parent's options, and ``capacity``: the messages that may wait for one socket."""
+    """Takes the parent's options, and how much may wait for one socket: messages, and their bytes."""
 
     def _get_layer(self) -> "NotificationLoopLayer":
         loop = asyncio.get_running_loop()
@@ -38,9 +38,16 @@ class NotificationChannelLayer(RedisPubSubChannelLayer):
 class NotificationLoopLayer(RedisPubSubLoopLayer):
     """The layer in one event loop."""
 
-    def __init__(self, hosts: Any = None, *, capacity: int = 1000, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        hosts: Any = None,
+        *,
+        capacity: int = 1000,
+        capacity_bytes: int = 2**22,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(hosts, **kwargs)
-        self.capacity = capacity
+        self.capacity, self.capacity_bytes = capacity, capacity_bytes
         self._joined: dict[str, set[str]] = {}
         self._shards: list[Link] = [
             Link(host, self._deliver, self._missed) for host in decode_hosts(hosts)
@@ -49,7 +56,7 @@ class NotificationLoopLayer(RedisPubSubLoopLayer):
     async def new_channel(self, prefix: str = "specific.") -> str:
         """Return the name of a new channel of this process."""
         channel = f"{self.prefix}{prefix}{uuid.uuid4().hex}"
-        self.channels[channel] = asyncio.Queue(self.capacity)
+        self.channels[channel] = Queue(self.capacity, self.capacity_bytes)
         self._joined[channel] = set()
         self._link(channel).want(channel)
         return channel
@@ -118,23 +125,41 @@ class NotificationLoopLayer(RedisPubSubLoopLayer):
             logger.exception("Unreadable message", extra={"action": "unreadable_message"})
             message = BEHIND
         for channel in self._members(name):
-            self._put(self.channels[channel], message)
+            self.channels[channel].put(message, len(data))
 
     def _missed(self, names: Iterable[str]) -> None:
         """Called when messages for these names may have been missed."""
         for channel in {channel for name in names for channel in self._members(name)}:
-            self._put(self.channels[channel], BEHIND)
+            self.channels[channel].put(BEHIND, 0)
 
     def _members(self, name: str) -> set[str]:
         """Return the channels that a name, a group's or a channel's own, stands for."""
         members: set[str] = self.groups.get(name, {name})
         return {member for member in members if member in self.channels}
 
-    def _put(self, queue: "asyncio.Queue[Any]", message: dict[str, Any]) -> None:
-        if not queue.full():
-            queue.put_nowait(message)
-            return
-        # What waits is in the database too, and one reading of it is cheaper than the queue.
-        while not queue.empty():
-            queue.get_nowait()
-        queue.put_nowait(BEHIND)
+
+class Queue:
+    """What waits for one socket. An overflow is replaced by one word: what waited is in the database, too."""
+
+    def __init__(self, messages: int, size: int) -> None:
+        self._messages, self._size = messages, size
+        self._queue: asyncio.Queue[tuple[dict[str, Any], int]] = asyncio.Queue()
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        return self._queue.qsize()
+
+    def put(self, message: dict[str, Any], size: int) -> None:
+        """Have a message of ``size`` bytes wait."""
+        if len(self) >= self._messages or self._bytes + size > self._size:
+            while len(self):
+                self._queue.get_nowait()
+            message, size, self._bytes = BEHIND, 0, 0
+        self._queue.put_nowait((message, size))
+        self._bytes += size
+
+    async def get(self) -> dict[str, Any]:
+        """Return what waits longest."""
+        message, size = await self._queue.get()
+        self._bytes -= size
+        return message

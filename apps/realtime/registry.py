@@ -15,6 +15,7 @@ from rest_framework.serializers import BaseSerializer
 from ..outbox.announcers import Announcer, connect, disconnect
 from . import hashids
 from .exceptions import RegistrationError, UnknownObjectTypeError
+from .grants import RIGHTS, rights_announcer
 from .groups import stream_for
 
 
@@ -38,6 +39,9 @@ class ObjectType:
     many_to_many: ClassVar[tuple[str, ...]] = ()
     #: Foreign keys to live objects whose payload shows something of these: they are announced, too.
     also: ClassVar[tuple[str, ...]] = ()
+    #: Many-to-many fields to users who may see what others may not: who is taken out of one is noticed at
+    #: once.
+    grants: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self) -> None:
         self._local = threading.local()
@@ -112,6 +116,17 @@ class ObjectType:
             tombstone=self.tombstone,
         )
 
+    def rights_announcers(self) -> list[Announcer]:
+        """Return what the durable half needs to know of who loses rights."""
+        fields: list[Any] = [self.model._meta.get_field(name) for name in self.grants]
+        return [
+            rights_announcer(
+                field.remote_field.through,
+                field.remote_field.through._meta.get_field(field.m2m_reverse_field_name()).attname,
+            )
+            for field in fields
+        ]
+
     def owner_model(self, collection: str) -> type[models.Model]:
         """Return the model of the objects that own a collection of this type's objects."""
         return self.related_model(self.collections[collection])
@@ -150,13 +165,27 @@ class OwnType(ObjectType):
         return self.name if public_id == self.name else None
 
 
+class RightsType(ObjectType):
+    """What is announced of users' rights. Nobody can subscribe to it."""
+
+    name = RIGHTS
+
+    @cached_property
+    def model(self) -> type[models.Model]:
+        return get_user_model()
+
+    def public_id(self, pk: Any) -> str:
+        return ""
+
+
 OWN = OwnType()
+_RIGHTS = RightsType()
 #: Names of types. An event has a verb and the name, in at most 100 characters.
 NAME = re.compile(r"[a-z][a-z0-9_.-]{0,89}")
 
 T = TypeVar("T", bound=type[ObjectType])
 _types: dict[str, ObjectType] = {}
-_announcers: dict[str, Announcer] = {}
+_announcers: dict[str, list[Announcer]] = {}
 
 
 def register(cls: T) -> T:
@@ -171,15 +200,21 @@ def register(cls: T) -> T:
         raise RegistrationError(
             f"Expected a name such as ticket or ticket.brief: got {kind.name!r}."
         )
-    taken = {OWN.name, *_types, *(name for known in _types.values() for name in known.collections)}
+    taken = {
+        OWN.name,
+        RIGHTS,
+        *_types,
+        *(name for known in _types.values() for name in known.collections),
+    }
     if clash := sorted(taken & {kind.name, *kind.collections}):
         raise RegistrationError(f"The object type {clash[0]} is registered already.")
     if not isinstance(kind.key_field, (models.IntegerField, models.UUIDField)):
         raise RegistrationError(f"{kind.model.__name__} has no integer or UUID as primary key.")
     _refuse_other_fields(kind)
-    announcer = kind.announcer()
-    connect(announcer)
-    _types[kind.name], _announcers[kind.name] = kind, announcer
+    announcers = [kind.announcer(), *kind.rights_announcers()]
+    for announcer in announcers:
+        connect(announcer)
+    _types[kind.name], _announcers[kind.name] = kind, announcers
     return cls
 
 
@@ -197,23 +232,28 @@ def _refuse_other_fields(kind: ObjectType) -> None:
         raise RegistrationError(
             f"{kind.model.__name__}.{unknown[0]} is no field with a column: {kind.name} names it."
         )
-    relations = {field.name for field in kind.model._meta.many_to_many}
-    if unknown := sorted(set(kind.many_to_many) - relations):
+    relations = {field.name: field.related_model for field in kind.model._meta.many_to_many}
+    if unknown := sorted({*kind.many_to_many, *kind.grants} - relations.keys()):
         raise RegistrationError(
             f"{kind.model.__name__}.{unknown[0]} is no many-to-many field: {kind.name} names it."
+        )
+    if others := [name for name in kind.grants if relations[name] is not get_user_model()]:
+        raise RegistrationError(
+            f"{kind.model.__name__}.{others[0]} is not about users: {kind.name} grants by it."
         )
 
 
 def unregister(name: str) -> None:
     """Take back `register`: no change of the type is announced, nothing of it can be published."""
     del _types[name]
-    disconnect(_announcers.pop(name))
+    for announcer in _announcers.pop(name):
+        disconnect(announcer)
 
 
 def object_type(name: str) -> ObjectType:
-    """Return a registered type of objects, or ``me``. Raises UnknownObjectTypeError."""
-    if name == OWN.name:
-        return OWN
+    """Return a registered type of objects, ``me`` or ``rights``. Raises UnknownObjectTypeError."""
+    if name in (OWN.name, RIGHTS):
+        return OWN if name == OWN.name else _RIGHTS
     try:
         return _types[name]
     except KeyError:
@@ -230,6 +270,12 @@ def types_of(model: type[models.Model]) -> list[ObjectType]:
     return [kind for kind in _types.values() if kind.model is model._meta.concrete_model]
 
 
+def kind_of_collection(name: str) -> tuple[ObjectType, str] | None:
+    """Return the type of a collection's objects, and their foreign key to its owner; None if it is none."""
+    found = ((kind, kind.collections[name]) for kind in _types.values() if name in kind.collections)
+    return next(found, None)
+
+
 def owner_type(name: str) -> ObjectType:
     """
     Return the type of the objects that a subscription to ``name`` is about.
@@ -237,14 +283,13 @@ def owner_type(name: str) -> ObjectType:
     The type itself, or for a collection (``project.tickets``) the type of its owner (``project``):
     whose hashid the client sends, and who decides who may see it. Raises UnknownObjectTypeError.
     """
-    for kind in _types.values():
-        if name in kind.collections:
-            model = kind.owner_model(name)
-            owners = types_of(model)
-            if not owners:
-                raise UnknownObjectTypeError(f"The owner of {name!r} is of no registered type.")
-            return owners[0]
-    return object_type(name)
+    if (found := kind_of_collection(name)) is None:
+        return object_type(name)
+    kind, _ = found
+    owners = types_of(kind.owner_model(name))
+    if not owners:
+        raise UnknownObjectTypeError(f"The owner of {name!r} is of no registered type.")
+    return owners[0]
 
 
 def names() -> list[str]:

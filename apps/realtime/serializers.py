@@ -6,6 +6,7 @@ from typing import Any
 from rest_framework import serializers
 from rest_framework.exceptions import ValidationError
 
+from .conf import realtime_settings
 from .registry import OWN, names, owner_type
 
 LONGEST_REF = 64
@@ -34,11 +35,8 @@ class RefField(serializers.Field):  # type: ignore[type-arg]  # not generic at r
         return data  # type: ignore[no-any-return]
 
 
-class CommandSerializer(serializers.Serializer):  # type: ignore[type-arg]  # not generic at run time
-    """What every command has. A field that no command has is refused, so that a typo is noticed."""
-
-    action = serializers.CharField(required=False)
-    ref = RefField(required=False)
+class StrictSerializer(serializers.Serializer):  # type: ignore[type-arg]  # not generic at run time
+    """A JSON object. A field that it doesn't have is refused, so that a typo is noticed."""
 
     def to_internal_value(self, data: Any) -> Any:
         if isinstance(data, Mapping) and (unknown := sorted(set(data) - set(self.fields))):
@@ -46,8 +44,15 @@ class CommandSerializer(serializers.Serializer):  # type: ignore[type-arg]  # no
         return super().to_internal_value(data)
 
 
-class SubjectSerializer(CommandSerializer):
-    """``subscribe`` and ``unsubscribe``: an object, or a collection and the object that owns it."""
+class CommandSerializer(StrictSerializer):
+    """What every command has."""
+
+    action = serializers.CharField(required=False)
+    ref = RefField(required=False)
+
+
+class SubjectSerializer(StrictSerializer):
+    """An object, or a collection and the object that owns it."""
 
     object_type = TextField(max_length=100)
     id = TextField(max_length=100, trim_whitespace=False)
@@ -68,10 +73,66 @@ class SubjectSerializer(CommandSerializer):
         return {**attrs, "pk": pk}
 
 
-#: The serializer of each action.
+class OffsetField(serializers.Field):  # type: ignore[type-arg]  # not generic at run time
+    """An offset, and nothing that Python can turn into a number."""
+
+    default_error_messages = {"invalid": "Expected a whole number, 0 or more."}
+
+    def to_internal_value(self, data: Any) -> int:
+        if not isinstance(data, int) or isinstance(data, bool) or not 0 <= data < 2**63:
+            self.fail("invalid")
+        return data
+
+
+class FlagField(serializers.Field):  # type: ignore[type-arg]  # not generic at run time
+    """True or false, and nothing that stands for one."""
+
+    default_error_messages = {"invalid": "Expected true or false."}
+
+    def to_internal_value(self, data: Any) -> bool:
+        if not isinstance(data, bool):
+            self.fail("invalid")
+        return data
+
+
+class PositionSerializer(StrictSerializer):
+    """A position, as the server said it."""
+
+    epoch = TextField(max_length=64)
+    offset = OffsetField()
+
+
+class EntrySerializer(SubjectSerializer):
+    """A subscription: from which position on, and whether to send the present state, too."""
+
+    since = PositionSerializer(required=False)
+    snapshot = FlagField(default=False)
+
+
+class SubscribeSerializer(CommandSerializer, EntrySerializer):
+    """``subscribe``, once."""
+
+
+class SeveralSerializer(CommandSerializer):
+    """``subscribe``, several times. Each entry is validated, and answered, on its own."""
+
+    subscriptions = serializers.ListField(allow_empty=False)
+
+    def validate_subscriptions(self, value: list[Any]) -> list[Any]:
+        """As many as a socket may have."""
+        if len(value) > (most := realtime_settings().SUBSCRIPTIONS):
+            raise ValidationError(f"Expected {most} at most.")
+        return value
+
+
+class UnsubscribeSerializer(CommandSerializer, SubjectSerializer):
+    """``unsubscribe``."""
+
+
+#: The serializer of each action. ``subscribe`` has another one for several.
 COMMANDS: Mapping[str, type[CommandSerializer]] = {
-    "subscribe": SubjectSerializer,
-    "unsubscribe": SubjectSerializer,
+    "subscribe": SubscribeSerializer,
+    "unsubscribe": UnsubscribeSerializer,
     "ping": CommandSerializer,
     "pong": CommandSerializer,
 }

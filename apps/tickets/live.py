@@ -13,6 +13,7 @@ class ProjectType(ObjectType):
     name = "project"
     serializer_class = ProjectSerializer
     many_to_many = ("members",)
+    grants = ("members",)
 
     def visible_to(self, user: Any) -> ProjectQuerySet:
         return Project.objects.visible_to(user)

@@ -17,12 +17,12 @@ Member = Project.members.through
 
 @pytest.fixture
 def watching():
-    """Announce the changes of a model's rows as those of somebody's rights."""
+    """Announce the changes of a model's rows as those of objects of a type, `seen`."""
     connected = []
 
     def watching(model, streams, **values):
         announcer = Announcer(
-            object_type="rights",
+            object_type="seen",
             model=model,
             streams=streams,
             payload=lambda row: {},
@@ -38,9 +38,9 @@ def watching():
         disconnect(announcer)
 
 
-def rights():
-    """Return what is announced of somebody's rights, in order, and forget it."""
-    rows = NotificationOutbox.objects.filter(object_type="rights").order_by("id")
+def seen():
+    """Return what is announced of that type, in order, and forget it."""
+    rows = NotificationOutbox.objects.filter(object_type="seen").order_by("id")
     found = [(row.stream, row.event) for row in rows]
     NotificationOutbox.objects.all().delete()
     return found
@@ -49,28 +49,28 @@ def rights():
 class TestFields:
     @pytest.fixture(autouse=True)
     def watched(self, watching, other):
-        watching(User, lambda user: [f"rights:{user.pk}"], fields=("password", "is_active"))
+        watching(User, lambda user: [f"seen:{user.pk}"], fields=("password", "is_active"))
 
     def test_count(self, other):
         """
         A change of one of them is announced, whatever makes it, and creation and deletion are.
         """
-        expected = [(f"rights:{other.pk}", "UPDATE_RIGHTS")]
+        expected = [(f"seen:{other.pk}", "UPDATE_SEEN")]
         other.set_password("new")
         other.save()
-        assert expected == rights()
+        assert expected == seen()
         other.set_password("newer")
         other.save(update_fields=["password"])
-        assert expected == rights()
+        assert expected == seen()
         User.objects.filter(pk=other.pk).update(is_active=False)
-        assert expected == rights()
+        assert expected == seen()
         other.is_active = True
         User.objects.bulk_update([other, User.objects.get(username="demo")], ["is_active"])
-        assert expected == rights()
+        assert expected == seen()
         ann = User.objects.create_user("ann")
-        assert [(f"rights:{ann.pk}", "CREATE_RIGHTS")] == rights()
+        assert [(f"seen:{ann.pk}", "CREATE_SEEN")] == seen()
         User.objects.filter(pk=ann.pk).delete()
-        assert [(f"rights:{ann.pk}", "DELETE_RIGHTS")] == rights()
+        assert [(f"seen:{ann.pk}", "DELETE_SEEN")] == seen()
 
     def test_are_all_that_counts(self, other):
         """
@@ -81,7 +81,7 @@ class TestFields:
         other.save()
         User.objects.update(last_name="x")
         User.objects.bulk_update([other], ["first_name", "is_active"])
-        assert [] == rights()
+        assert [] == seen()
 
     def test_cost_nothing_where_they_are_not_written(self, other):
         """
@@ -99,34 +99,34 @@ class TestFieldsOfAModelWithATracker:
         """
         What the tracker tracks counts for the type that goes by it, what was chosen for the other.
         """
-        watching(Project, lambda row: [f"rights:{row.pk}"], fields=("created",))
+        watching(Project, lambda row: [f"seen:{row.pk}"], fields=("created",))
         project.name = "Changed"
         project.save()
-        assert [] == rights()
+        assert [] == seen()
         project.created = project.created.replace(year=2000)
         project.save()
-        assert [(f"rights:{project.pk}", "UPDATE_RIGHTS")] == rights()
+        assert [(f"seen:{project.pk}", "UPDATE_SEEN")] == seen()
 
     def test_may_be_the_trackers(self, watching, project):
         """
         That the tracker saw a change is enough: nothing is read before.
         """
-        watching(Project, lambda row: [f"rights:{row.pk}"], fields=("name",))
+        watching(Project, lambda row: [f"seen:{row.pk}"], fields=("name",))
         project.name = "Changed"
         assert "SELECT" != statements(project.save)[1]
-        assert [(f"rights:{project.pk}", "UPDATE_RIGHTS")] == rights()
+        assert [(f"seen:{project.pk}", "UPDATE_SEEN")] == seen()
 
     def test_may_be_none(self, watching, project):
         """
         Without a field that counts there is creation, and deletion.
         """
-        watching(Project, lambda row: [f"rights:{row.pk}"], fields=())
+        watching(Project, lambda row: [f"seen:{row.pk}"], fields=())
         project.name = "Changed"
         project.save()
         Project.objects.update(name="Again")
-        assert [] == rights()
+        assert [] == seen()
         project.delete()
-        assert ["DELETE_RIGHTS"] == [event for _, event in rights()]
+        assert ["DELETE_SEEN"] == [event for _, event in seen()]
 
     def test_go_with_those_that_decide(self, watching, ticket):
         """
@@ -134,20 +134,20 @@ class TestFieldsOfAModelWithATracker:
         """
         watching(
             type(ticket),
-            lambda row: [f"rights:{row.project_id}"],
+            lambda row: [f"seen:{row.project_id}"],
             fields=("status",),
             deciding=("project",),
         )
         left, office = ticket.project_id, Project.objects.create(name="Office")
         ticket.title = "Changed"
         ticket.save()
-        assert [] == rights()
+        assert [] == seen()
         ticket.project = office
         ticket.save()
         assert [
-            (f"rights:{left}", "DELETE_RIGHTS"),
-            (f"rights:{office.pk}", "CREATE_RIGHTS"),
-        ] == rights()
+            (f"seen:{left}", "DELETE_SEEN"),
+            (f"seen:{office.pk}", "CREATE_SEEN"),
+        ] == seen()
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ class TestRelation:
 
     @pytest.fixture(autouse=True)
     def watched(self, watching, chosen):
-        watching(Member, lambda row: [f"rights:{row.user_id}"], **chosen)
+        watching(Member, lambda row: [f"seen:{row.user_id}"], **chosen)
 
     @pytest.fixture
     def office(self):
@@ -170,21 +170,21 @@ class TestRelation:
         Who comes has a right more, who goes one less, whoever says so; who stays has them all.
         """
         one, many = (office.members, other) if side == "project" else (other.projects, office)
-        came, went = [[(f"rights:{other.pk}", f"{verb}_RIGHTS")] for verb in ("CREATE", "DELETE")]
+        came, went = [[(f"seen:{other.pk}", f"{verb}_SEEN")] for verb in ("CREATE", "DELETE")]
         one.add(many)
-        assert came == rights()
+        assert came == seen()
         one.add(many)
         one.set([many])
-        assert [] == rights()
+        assert [] == seen()
         one.remove(many)
-        assert went == rights()
+        assert went == seen()
         one.set([many])
-        assert came == rights()
+        assert came == seen()
         one.clear()
-        assert went == rights()
+        assert went == seen()
         one.set([many])
         one.set([])
-        assert [*came, *went] == rights()
+        assert [*came, *went] == seen()
 
     @pytest.mark.parametrize("gone", ["project", "user"])
     def test_is_announced_when_a_side_is_deleted(self, office, other, gone):
@@ -195,22 +195,22 @@ class TestRelation:
         pk = other.pk
         NotificationOutbox.objects.all().delete()
         (office if gone == "project" else other).delete()
-        assert [(f"rights:{pk}", "DELETE_RIGHTS")] == rights()
+        assert [(f"seen:{pk}", "DELETE_SEEN")] == seen()
 
     def test_is_announced_by_its_own_model(self, office, other, demo):
         """
         A row that becomes another's is a right less there and one more here.
         """
         row = Member.objects.create(project=office, user=other)
-        assert [(f"rights:{other.pk}", "CREATE_RIGHTS")] == rights()
+        assert [(f"seen:{other.pk}", "CREATE_SEEN")] == seen()
         row.user = demo
         row.save()
         assert {
-            (f"rights:{demo.pk}", "CREATE_RIGHTS"),
-            (f"rights:{other.pk}", "DELETE_RIGHTS"),
-        } == set(rights())
+            (f"seen:{demo.pk}", "CREATE_SEEN"),
+            (f"seen:{other.pk}", "DELETE_SEEN"),
+        } == set(seen())
         Member.objects.filter(pk=row.pk).delete()
-        assert [(f"rights:{demo.pk}", "DELETE_RIGHTS")] == rights()
+        assert [(f"seen:{demo.pk}", "DELETE_SEEN")] == seen()
 
     def test_is_still_shown_by_its_owner(self, office, other, announced):
         """
@@ -220,11 +220,12 @@ class TestRelation:
         office.members.add(other)
         assert [
             (f"project:{office.pk}", "UPDATE_PROJECT"),
-            (f"rights:{other.pk}", "CREATE_RIGHTS"),
+            (f"seen:{other.pk}", "CREATE_SEEN"),
         ] == sorted(announced())
         NotificationOutbox.objects.all().delete()
         other.projects.clear()
         assert [
             (f"project:{office.pk}", "UPDATE_PROJECT"),
             (f"rights:{other.pk}", "DELETE_RIGHTS"),
+            (f"seen:{other.pk}", "DELETE_SEEN"),
         ] == sorted(announced())

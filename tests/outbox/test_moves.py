@@ -208,14 +208,14 @@ class TestFieldsThatDecideWhoSees:
         assert 1 == statements(project.save).count("UPDATE")
         assert [True] == [is_move for *_, is_move in marked(object_type="kind")]
 
-    def test_are_others_than_those_of_a_parent(self, ticket, office, deciding):
+    def test_are_those_of_all_types_of_a_model(self, ticket, office, deciding):
         """
-        A foreign key that only says who shows the object decides nothing.
+        What decides who sees an object as one type decides who sees it as another.
         """
         deciding(Ticket, also=("project",))
         ticket.project = office
         ticket.save()
-        assert [(f"kind:{ticket.pk}", "UPDATE", False)] == marked(object_type="kind")
+        assert [(f"kind:{ticket.pk}", "UPDATE", True)] == marked(object_type="kind")
 
     def test_are_compared_with_what_is_stored(self, ticket, deciding):
         """

@@ -22,7 +22,8 @@ class TestManyToMany:
         return office
 
     def members(self):
-        return [row.payload["members"] for row in NotificationOutbox.objects.order_by("id")]
+        rows = NotificationOutbox.objects.filter(object_type="project").order_by("id")
+        return [row.payload["members"] for row in rows]
 
     def test_add_remove_set_clear(self, office, demo, other):
         """

@@ -26,7 +26,7 @@ class TestValid:
         """
         command = parse(json.dumps({"object_type": "ticket", "id": TICKET}))
         assert ("subscribe", None) == (command.action, command.ref)
-        assert command.values == {"object_type": "ticket", "id": TICKET, "pk": 7}
+        assert {"object_type": "ticket", "id": TICKET, "snapshot": False, "pk": 7} == command.values
 
     @pytest.mark.parametrize("ref", [0, 7, -1, "", "a" * 64])
     @pytest.mark.parametrize("action", ["ping", "pong"])

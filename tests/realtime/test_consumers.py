@@ -231,7 +231,7 @@ class TestLeaving:
             (channel,) = get_channel_layer()._get_layer().channels
             queue = get_channel_layer()._get_layer().channels[channel]
             await socket.communicator.send_input({"type": "websocket.disconnect", "code": 1000})
-            queue.put_nowait({"type": "behind"})
+            queue.put({"type": "behind"}, 0)
             await socket.communicator.wait(10)
         assert {} == get_channel_layer()._get_layer().channels
         assert not _groups()

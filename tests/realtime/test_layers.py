@@ -250,7 +250,7 @@ class TestOutage:
         """
         channel = await distant.new_channel()
         await distant.group_add("g", channel)
-        while not distant._get_layer().channels[channel].empty():
+        while len(distant._get_layer().channels[channel]):
             await received(distant, channel)
         proxy.stall()
         await distant.group_add("late", channel)

@@ -1,0 +1,75 @@
+"""
+What ends a right, announced as any other change: on a stream of its own for each user.
+
+So it is written in the transaction that ends the right, and reaches each process that has a socket of
+the user, whatever is away meanwhile. Clients never see it.
+"""
+
+from typing import Any
+
+from django.apps import apps
+from django.contrib.auth import get_user_model
+from django.contrib.auth.signals import user_logged_out
+from django.db import models, router
+from django.utils.crypto import salted_hmac
+
+from ..outbox.announcers import Announcer, connect
+from ..outbox.capture import Notification, capture
+from ..outbox.payload import encode
+from .groups import stream_for
+
+RIGHTS = "rights"
+#: Columns of the user's row that decide whether somebody may come in.
+DECISIVE = ("password", "is_active")
+
+
+def rights_stream(user_pk: Any) -> str:
+    """Return the stream on which is announced that a user's rights may have become fewer."""
+    return stream_for(RIGHTS, user_pk)
+
+
+def session_mark(session_key: str) -> str:
+    """Return what stands for a session where its key must not be."""
+    return salted_hmac(__name__, session_key).hexdigest()
+
+
+def rights_announcer(
+    model: type[models.Model], user: str, fields: tuple[str, ...] | None = None
+) -> Announcer:
+    """Return what announces changes of rows that give rights to a user, whom the attribute ``user`` names."""
+    return Announcer(
+        object_type=RIGHTS,
+        model=model,
+        fields=fields,
+        verbs=frozenset({"UPDATE", "DELETE"}),
+        streams=lambda row: [rights_stream(getattr(row, user))],
+        payload=lambda row: {},
+        tombstone=lambda pk: {},
+    )
+
+
+def watch() -> None:
+    """From now on, announce disabled users, changed passwords, revoked tokens and logouts."""
+    user: Any = get_user_model()
+    columns = {field.attname for field in user._meta.concrete_fields}
+    fields = tuple(name for name in DECISIVE if name in columns)
+    connect(rights_announcer(user, "pk", fields))
+    if apps.is_installed("rest_framework.authtoken"):
+        token = apps.get_model("authtoken", "Token")
+        connect(rights_announcer(token, "user_id", ("key", "user")))
+    user_logged_out.connect(_announce_logout, dispatch_uid=__name__)
+
+
+def _announce_logout(sender: Any, request: Any, user: Any, **_: Any) -> None:
+    """Called before the session is gone: that is why it is named, and not looked for."""
+    session_key = request.session.session_key
+    if user is None or session_key is None:
+        return
+    notification = Notification(
+        stream=rights_stream(user.pk),
+        event="LOGOUT",
+        object_type=RIGHTS,
+        object_id=str(user.pk),
+        payload=encode({"session": session_mark(session_key)}, RIGHTS),
+    )
+    capture([notification], using=router.db_for_write(user.__class__, instance=user))

@@ -1,0 +1,96 @@
+"""Who may go on listening, asked again: for many sockets in a few queries."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .authentication import RefusedError, authenticate, credentials
+from .registry import owner_type
+from .resume import visible_streams
+from .subscriptions import Subscription
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Holding:
+    """What a socket has: the handshake that it came in by, whose it is, what it follows."""
+
+    scope: dict[str, Any]
+    user_pk: Any
+    subscriptions: tuple[Subscription, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ruling:
+    """What becomes of it."""
+
+    #: Whether the handshake would still do.
+    is_authenticated: bool = True
+    #: Streams of what the user may not see any more.
+    lost: frozenset[str] = frozenset()
+    #: Streams of what is no more.
+    gone: frozenset[str] = frozenset()
+
+
+def rule(holdings: Sequence[Holding]) -> list[Ruling]:
+    """
+    Say of each socket what it may keep.
+
+    Each session or token is looked at once, and for each user each type; then what nobody was seen to
+    see, whether it is there at all.
+    """
+    users = _users(holdings)
+    followed: dict[Any, dict[str, Subscription]] = defaultdict(dict)
+    for holding, user in zip(holdings, users, strict=True):
+        if user is not None:
+            followed[user.pk] |= {s.stream: s for s in holding.subscriptions}
+    visible = {
+        user.pk: visible_streams(user, followed[user.pk].values())
+        for user in {user.pk: user for user in users if user is not None}.values()
+    }
+    hidden = {
+        stream: subscription
+        for pk, subscriptions in followed.items()
+        for stream, subscription in subscriptions.items()
+        if stream not in visible[pk]
+    }
+    gone = hidden.keys() - _existing(hidden.values())
+    return [
+        Ruling(is_authenticated=False) if user is None else _ruling(holding, visible[user.pk], gone)
+        for holding, user in zip(holdings, users, strict=True)
+    ]
+
+
+def _users(holdings: Sequence[Holding]) -> list[Any]:
+    """Return each socket's user; None if there is none any more, or another one."""
+    found: dict[Any, Any] = {}
+    for holding in holdings:
+        key = credentials(holding.scope)
+        if key not in found:
+            try:
+                found[key] = authenticate(holding.scope)
+            except RefusedError:
+                found[key] = None
+    users = (found[credentials(holding.scope)] for holding in holdings)
+    return [
+        user if user is not None and user.pk == holding.user_pk else None
+        for holding, user in zip(holdings, users, strict=True)
+    ]
+
+
+def _existing(subscriptions: Iterable[Subscription]) -> set[str]:
+    """Return the streams of those whose object is there, whoever may see it."""
+    by_model: dict[Any, list[Subscription]] = defaultdict(list)
+    for subscription in subscriptions:
+        by_model[owner_type(subscription.object_type).model].append(subscription)
+    found: set[str] = set()
+    for model, same in by_model.items():
+        existing = model._base_manager.filter(pk__in={s.pk for s in same})
+        pks = set(existing.values_list("pk", flat=True))
+        found |= {s.stream for s in same if s.pk in pks}
+    return found
+
+
+def _ruling(holding: Holding, visible: set[str], gone: set[str]) -> Ruling:
+    hidden = {s.stream for s in holding.subscriptions} - visible
+    return Ruling(lost=frozenset(hidden - gone), gone=frozenset(hidden & gone))

@@ -1,0 +1,144 @@
+"""The crossing to the database: bounded, never for long, and shared where that is the same."""
+
+import asyncio
+import threading
+import time
+from contextlib import asynccontextmanager
+
+import pytest
+from django.db import OperationalError, connection
+
+from apps.realtime.database import in_database, in_rounds, shared
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def sleep_in_sql(seconds):
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_sleep(%s)", [seconds])
+
+
+@asynccontextmanager
+async def occupied(threads):
+    """Keep so many of the sockets' threads busy."""
+    release = threading.Event()
+    tasks = [asyncio.create_task(in_database(release.wait)) for _ in range(threads)]
+    await asyncio.sleep(0)
+    try:
+        yield
+    finally:
+        release.set()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_a_slow_statement_is_ended(settings):
+    """
+    By PostgreSQL, so that it costs the database nothing any more.
+    """
+    settings.REALTIME = {"DATABASE_SECONDS": 0.2}
+    with pytest.raises((OperationalError, TimeoutError)):
+        await in_database(sleep_in_sql, 30)
+    settings.REALTIME = {}
+    await in_database(sleep_in_sql, 0)  # its thread is free again
+    assert 0 == await in_rounds(_sleeping)
+
+
+def _sleeping():
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%%pg_sleep%%' AND state = 'active'"
+            " AND pid <> pg_backend_pid()"
+        )
+        return cursor.fetchone()[0]
+
+
+async def test_who_waits_too_long_gives_up(settings):
+    """
+    Also if nobody has begun; what nobody waits for is not begun.
+    """
+    settings.REALTIME = {"DATABASE_SECONDS": 0.3}
+    begun = []
+    async with occupied(4):
+        with pytest.raises(TimeoutError):
+            await in_database(begun.append, 1)
+    settings.REALTIME = {}
+    await asyncio.gather(*(in_database(begun.append, 2) for _ in range(4)))
+    assert [2, 2, 2, 2] == begun
+
+
+async def test_rounds_have_a_thread_of_their_own():
+    """
+    However many sockets read, what is done for all of them goes on.
+    """
+    async with occupied(4):
+        assert threading.current_thread() is not await in_rounds(threading.current_thread)
+
+
+class Reads:
+    """Counts who begins to read, and lets them when told to."""
+
+    def __init__(self):
+        self.count = 0
+        self.release = threading.Event()
+
+    def __call__(self, key):
+        self.count += 1
+        self.release.wait()
+        return self.count
+
+
+async def test_who_asks_for_the_same_shares_the_answer():
+    """
+    Unless somebody has begun to read it: that may be older than what the one who asks has heard of.
+    """
+    reads = Reads()
+    async with occupied(3):
+        first = asyncio.create_task(shared(reads, "a"))
+        while not reads.count:
+            await asyncio.sleep(0.01)
+        others = [asyncio.create_task(shared(reads, "a")) for _ in range(20)]
+        another = asyncio.create_task(shared(reads, "b"))
+        await asyncio.sleep(0)
+        reads.release.set()
+        assert 1 == await first
+        assert {2} == set(await asyncio.gather(*others))
+        assert 3 == await another
+
+
+async def test_who_gives_up_takes_it_from_nobody(settings):
+    """
+    The read that others wait for goes on; the next one begins anew.
+    """
+    reads = Reads()
+    reads.release.set()
+    async with occupied(4):
+        impatient, patient = (asyncio.create_task(shared(reads, "a")) for _ in range(2))
+        await asyncio.sleep(0)
+        impatient.cancel()
+    assert 1 == await patient
+    assert 2 == await shared(reads, "a")
+
+
+async def test_an_error_is_everybodys():
+    """
+    It is raised where the answer is awaited, and nothing remembers it.
+    """
+
+    def fail():
+        raise OperationalError("away")
+
+    for _ in range(2):
+        with pytest.raises(OperationalError, match="away"):
+            await shared(fail)
+
+
+async def test_a_slow_query_delays_nobody_elses(demo):
+    """
+    A socket's query runs on one of several threads.
+    """
+    slow = asyncio.create_task(in_database(sleep_in_sql, 1))
+    started = time.monotonic()
+    await in_database(sleep_in_sql, 0)
+    assert not slow.done()
+    assert time.monotonic() - started < 1
+    await slow

@@ -1,0 +1,155 @@
+"""Limits: of commands, of nonsense, of sockets."""
+
+import asyncio
+
+import pytest
+
+from apps.realtime.limits import TokenBucket
+from apps.realtime.rounds import rounds
+from tests.sockets import connected, signed_in, subject, until
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+class TestTokenBucket:
+    def test_a_burst_then_a_rate(self, settings):
+        """
+        After a rest as much as one command may cost passes at once; then so much each second.
+        """
+        settings.REALTIME = {"SUBSCRIPTIONS": 4, "COMMANDS_PER_SECOND": 2}
+        bucket = TokenBucket(100.0)
+        assert 0 == bucket.take(6, 100.0)
+        assert 0.5 == bucket.take(1, 100.0)
+        assert 0 == bucket.take(1, 100.5)
+        assert 1.5 == bucket.take(3, 100.5)
+
+    def test_a_refusal_costs_nothing_and_a_rest_saves_no_more_than_a_burst(self, settings):
+        """
+        Who waits as long as told may pass, however often it asked before.
+        """
+        settings.REALTIME = {"SUBSCRIPTIONS": 0, "COMMANDS_PER_SECOND": 2}
+        bucket = TokenBucket(0.0)
+        assert 0 == bucket.take(2, 0.0)
+        assert [0.5, 0.25, 0] == [bucket.take(1, now) for now in (0.0, 0.25, 0.5)]
+        assert 0.5 == bucket.take(3, 1000.0)
+
+
+class TestCommands:
+    async def test_too_many_are_refused_for_a_while(self, settings, demo, ticket):
+        """
+        The answer says when to come back; who does is served.
+        """
+        settings.REALTIME = {"SUBSCRIPTIONS": 0, "COMMANDS_PER_SECOND": 5}
+        async with signed_in(demo) as socket:
+            answers = [await socket.ask({"action": "ping", "ref": ref}) for ref in range(6)]
+            refusal = answers[-1]
+            assert ("error", 5, "rate_limited", True) == (
+                refusal["type"],
+                refusal["ref"],
+                refusal["code"],
+                refusal["temporary"],
+            )
+            assert 0 < refusal["retry_after_ms"] <= 200
+            await asyncio.sleep(refusal["retry_after_ms"] / 1000)
+            assert "pong" == (await socket.ask({"action": "ping"}))["type"]
+
+    async def test_each_subscription_of_a_command_counts(self, settings, demo):
+        """
+        Several in one command are as many as in several commands.
+        """
+        settings.REALTIME = {"SUBSCRIPTIONS": 3, "COMMANDS_PER_SECOND": 1}
+        async with signed_in(demo) as socket:
+            entries = [{"object_type": "me", "id": "me"}] * 3
+            await socket.send({"subscriptions": entries})
+            assert ["subscribed"] * 3 == [(await socket.receive())["type"] for _ in range(3)]
+            assert "rate_limited" == (await socket.ask({"subscriptions": entries}))["code"]
+
+    async def test_who_does_not_stop_is_closed(self, settings, demo):
+        """
+        A client that goes on regardless is cut off, and told to back off.
+        """
+        settings.REALTIME = {"SUBSCRIPTIONS": 0, "COMMANDS_PER_SECOND": 3}
+        async with signed_in(demo) as socket:
+            for _ in range(6):
+                await socket.send({"action": "ping"})
+            kinds = [(await socket.receive())["type"] for _ in range(6)]
+            assert ["pong"] * 3 + ["error"] * 3 == kinds
+            assert 4429 == await socket.closed()
+
+
+class TestNonsense:
+    async def test_again_and_again_ends_the_socket(self, settings, demo):
+        """
+        Each is answered, and the last one closes.
+        """
+        settings.REALTIME = {"MALFORMED_FRAMES": 3}
+        async with signed_in(demo) as socket:
+            for _ in range(3):
+                assert "malformed" == (await socket.ask("{"))["code"]
+            assert 4400 == await socket.closed()
+
+    async def test_sense_in_between_forgives(self, settings, demo):
+        """
+        A client that errs now and then stays.
+        """
+        settings.REALTIME = {"MALFORMED_FRAMES": 2}
+        async with signed_in(demo) as socket:
+            for _ in range(3):
+                assert "malformed" == (await socket.ask("{"))["code"]
+                assert "pong" == (await socket.ask({"action": "ping"}))["type"]
+
+
+class TestSockets:
+    async def test_of_one_user(self, settings, demo, other):
+        """
+        One more is closed without a hello; another user's isn't, and a place that is left is free.
+        """
+        settings.REALTIME = {"SOCKETS_PER_USER": 2}
+        async with signed_in(demo) as first:
+            headers = first.headers
+            async with signed_in(demo), connected(headers) as third:
+                assert 4429 == await third.closed()
+                async with signed_in(other):
+                    pass
+            async with signed_in(demo):
+                pass
+
+
+class TestSlow:
+    async def test_who_does_not_read_is_cut_off(self, settings, demo, ticket):
+        """
+        A client that can't be sent anything for SLOW_SECONDS gets 4503; before that its server waits.
+        """
+        settings.REALTIME = {"SLOW_SECONDS": 0.5}
+        async with signed_in(demo) as socket:
+            (served,) = rounds().sockets
+            socket.stop_reading()
+            for _ in range(2):
+                await socket.send({"action": "ping"})
+            await until(lambda: served.is_closed)
+            assert {"type": "pong"} == await socket.receive()
+            assert 4503 == await socket.closed()
+
+    async def test_a_server_that_never_takes_the_close_keeps_nothing(self, settings, demo, ticket):
+        """
+        The socket has left its groups, whether or not its client ever hears of it.
+        """
+        settings.REALTIME = {"SLOW_SECONDS": 0.1}
+        async with signed_in(demo) as socket:
+            await socket.ask(subject(ticket))
+            (served,) = rounds().sockets
+            socket.stop_reading()
+            for _ in range(2):
+                await socket.send({"action": "ping"})
+            await until(lambda: served.is_closed)
+            assert {} == served.channel_layer._get_layer().groups
+
+
+async def test_heartbeats_come_by_themselves(settings, demo):
+    """
+    A page that only listens hears from the server each HEARTBEAT_SECONDS.
+    """
+    settings.REALTIME = {"HEARTBEAT_SECONDS": 1}
+    async with signed_in(demo) as socket:
+        assert 1 == socket.hello["heartbeat_seconds"]
+        assert [{"type": "ping"}] * 2 == [await socket.receive() for _ in range(2)]

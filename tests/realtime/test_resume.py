@@ -1,0 +1,396 @@
+"""A client that comes back with its position gets what it missed, whole, or is told that it can't."""
+
+import asyncio
+
+import pytest
+
+from apps.outbox.models import NotificationOutbox, Stream
+from apps.realtime import hashids
+from apps.tickets.models import Project, Ticket
+from tests.law import number_all
+from tests.sockets import (
+    collection,
+    drain,
+    in_thread,
+    rename,
+    rename_table,
+    signed_in,
+    subject,
+    write,
+)
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("published")]
+
+
+def position(frame):
+    return {"epoch": frame["epoch"], "offset": frame["offset"]}
+
+
+async def where(user, about):
+    """Return a position of a socket that is gone again."""
+    async with signed_in(user) as socket:
+        return position(await socket.ask(about))
+
+
+async def missed(ticket, count):
+    for number in range(count):
+        await write(ticket, f"Number {number}")
+    await drain()
+
+
+class TestRecovered:
+    async def test_what_was_missed_follows(self, demo, ticket):
+        """
+        The answer says that it is whole, and where it begins; then come the notifications, then what is new.
+        """
+        since = await where(demo, subject(ticket))
+        await missed(ticket, 3)
+        async with signed_in(demo) as socket:
+            answer = await socket.ask({**subject(ticket), "since": since, "ref": 1})
+            assert {
+                "type": "subscribed",
+                "ref": 1,
+                **subject(ticket),
+                **since,
+                "recovered": True,
+            } == (answer)
+            frames = [await socket.receive() for _ in range(3)]
+            assert [2, 3, 4] == [frame["offset"] for frame in frames]
+            assert "Number 2" == frames[-1]["payload"]["title"]
+            await rename(ticket, "New")
+            assert 5 == (await socket.receive())["offset"]
+
+    async def test_twice_in_a_row(self, demo, ticket):
+        """
+        Who loses the socket again resumes from where the last one stood.
+        """
+        since = await where(demo, subject(ticket))
+        seen = []
+        for _ in range(2):
+            await missed(ticket, 2)
+            async with signed_in(demo) as socket:
+                await socket.ask({**subject(ticket), "since": since})
+                seen += [await socket.receive() for _ in range(2)]
+                since = position(seen[-1])
+        assert [2, 3, 4, 5] == [frame["offset"] for frame in seen]
+
+    async def test_of_nothing(self, demo, ticket):
+        """
+        Who has received nothing, and missed nothing, goes on; also at the head of a stream without rows.
+        """
+        since = await where(demo, subject(ticket))
+        own = {"object_type": "me", "id": "me"}
+        empty = await where(demo, own)
+        assert 0 == empty["offset"]
+        async with signed_in(demo) as socket:
+            for about, known in ((subject(ticket), since), (own, empty)):
+                answer = await socket.ask({**about, "since": known})
+                assert (True, known["offset"]) == (answer["recovered"], answer["offset"])
+                assert "payload" not in answer
+
+    async def test_thousands_in_pages(self, settings, demo, ticket):
+        """
+        However many were missed, they come in pages, in order, beside what is new.
+        """
+        settings.REALTIME = {"CATCH_UP_ROWS": 7}
+        since = await where(demo, subject(ticket))
+        await missed(ticket, 100)
+        async with signed_in(demo) as socket:
+            assert (await socket.ask({**subject(ticket), "since": since}))["recovered"]
+            await rename(ticket, "New")
+            frames = [await socket.receive() for _ in range(101)]
+        assert list(range(2, 103)) == [frame["offset"] for frame in frames]
+
+    async def test_with_the_present_state(self, demo, ticket):
+        """
+        With a snapshot the answer has the object as it is now, and what was missed still follows.
+        """
+        since = await where(demo, subject(ticket))
+        await missed(ticket, 2)
+        async with signed_in(demo) as socket:
+            answer = await socket.ask({**subject(ticket), "since": since, "snapshot": True})
+            assert (True, "Number 1") == (answer["recovered"], answer["payload"]["title"])
+            assert [2, 3] == [(await socket.receive())["offset"] for _ in range(2)]
+
+    async def test_two_sockets_of_one_stream(self, demo, ticket):
+        """
+        Each has what it missed, whatever the other one is at.
+        """
+        first = await where(demo, subject(ticket))
+        await missed(ticket, 2)
+        second = await where(demo, subject(ticket))
+        await missed(ticket, 2)
+        async with signed_in(demo) as one, signed_in(demo) as other:
+            await asyncio.gather(
+                one.ask({**subject(ticket), "since": first}),
+                other.ask({**subject(ticket), "since": second}),
+            )
+            assert [2, 3, 4, 5] == [(await one.receive())["offset"] for _ in range(4)]
+            assert [4, 5] == [(await other.receive())["offset"] for _ in range(2)]
+
+    async def test_a_deletion_of_a_member_is_seen(self, demo, ticket, project):
+        """
+        In a collection, what was deleted meanwhile is among what was missed.
+        """
+        since = await where(demo, collection(project))
+        await in_thread(ticket.delete)
+        await drain()
+        async with signed_in(demo) as socket:
+            assert (await socket.ask({**collection(project), "since": since}))["recovered"]
+            assert "DELETE_TICKET" == (await socket.receive())["type"]
+
+    async def test_a_failed_row_is_skipped(self, demo, ticket):
+        """
+        The offset of a row that failed is there, without what is in it.
+        """
+        since = await where(demo, subject(ticket))
+        await missed(ticket, 2)
+        rows = NotificationOutbox.objects.filter(stream=f"ticket:{ticket.pk}", offset=2)
+        await in_thread(
+            lambda: rows.update(published_at=None, failed_at="2026-11-22T00:00Z", error_type="E")
+        )
+        async with signed_in(demo) as socket:
+            assert (await socket.ask({**subject(ticket), "since": since}))["recovered"]
+            frames = [await socket.receive() for _ in range(2)]
+        assert [("skipped", 2), ("UPDATE_TICKET", 3)] == [(f["type"], f["offset"]) for f in frames]
+
+    async def test_what_is_numbered_and_not_published_comes_once(self, demo, ticket):
+        """
+        What the database knows already is sent, and dropped when it is published.
+        """
+        since = await where(demo, subject(ticket))
+        await write(ticket, "On its way")
+        await in_thread(number_all)
+        async with signed_in(demo) as socket:
+            await socket.ask({**subject(ticket), "since": since})
+            assert 2 == (await socket.receive())["offset"]
+            await rename(ticket, "After it")
+            assert 3 == (await socket.receive())["offset"]
+
+
+class TestNotRecovered:
+    """Nothing old follows; the answer has the present position, and the object as it is now."""
+
+    async def refused(self, user, ticket, since):
+        async with signed_in(user) as socket:
+            answer = await socket.ask({**subject(ticket), "since": since, "ref": 7})
+            await rename(ticket, "New")
+            frame = await socket.receive()
+            assert answer["offset"] + 1 == frame["offset"]
+        assert ("subscribed", False, 7) == (answer["type"], answer["recovered"], answer["ref"])
+        return answer
+
+    async def test_pruned(self, demo, ticket):
+        """
+        One missing row is enough: never a part.
+        """
+        since = await where(demo, subject(ticket))
+        await missed(ticket, 3)
+        rows = NotificationOutbox.objects.filter(stream=f"ticket:{ticket.pk}", offset=3)
+        await in_thread(rows.delete)
+        answer = await self.refused(demo, ticket, since)
+        assert (4, "Number 2") == (answer["offset"], answer["payload"]["title"])
+
+    async def test_beyond_the_head(self, demo, ticket):
+        """
+        An offset that was never given is no position.
+        """
+        since = await where(demo, subject(ticket))
+        answer = await self.refused(demo, ticket, {**since, "offset": 99})
+        assert 1 == answer["offset"]
+
+    async def test_another_epoch(self, demo, ticket):
+        """
+        After a restore the offsets mean something else.
+        """
+        since = await where(demo, subject(ticket))
+        await in_thread(Stream.objects.filter(name=f"ticket:{ticket.pk}").delete)
+        answer = await self.refused(demo, ticket, since)
+        assert since["epoch"] != answer["epoch"]
+
+    async def test_across_a_move(self, demo, project, ticket):
+        """
+        What an object was where others may see it is not for those who see it now.
+        """
+        since = await where(demo, subject(ticket))
+        secret = await in_thread(Project.objects.create, name="Secret")
+        for owner, title in ((secret, "Hidden"), (project, "Back again")):
+            ticket.project, ticket.title = owner, title
+            await in_thread(ticket.save)
+        await drain()
+        answer = await self.refused(demo, ticket, since)
+        assert "Back again" == answer["payload"]["title"]
+
+    async def test_a_collection_comes_in_pages(self, settings, demo, project, ticket):
+        """
+        In place of one payload, frames with its objects, the last one said to be it.
+        """
+        settings.REALTIME = {"SNAPSHOT_ROWS": 2}
+        for title in "abcd":
+            await in_thread(Ticket.objects.create, project=project, title=title)
+        await drain()
+        async with signed_in(demo) as socket:
+            since = {"epoch": "another", "offset": 1}
+            answer = await socket.ask({**collection(project), "since": since, "ref": "x"})
+            assert (False, 5) == (answer["recovered"], answer["offset"])
+            pages = [await socket.receive() for _ in range(3)]
+        for page in pages:
+            assert {"type": "snapshot", "ref": "x", **collection(project)} == {
+                key: page[key] for key in ("type", "ref", "object_type", "id")
+            }
+        assert [False, False, True] == [page["done"] for page in pages]
+        titles = [item["title"] for page in pages for item in page["items"]]
+        assert [ticket.title, *"abcd"] == titles
+
+    @pytest.mark.parametrize("is_there", [True, False])
+    async def test_what_cannot_be_seen_is_not_found(self, demo, other, ticket, is_there):
+        """
+        A position opens no door; a deleted object has no history.
+        """
+        since = await where(demo, subject(ticket))
+        about = subject(ticket)
+        await missed(ticket, 1)
+        if not is_there:
+            await in_thread(ticket.delete)
+            await drain()
+        async with signed_in(other if is_there else demo) as socket:
+            answer = await socket.ask({**about, "since": since})
+        assert ("error", "not_found") == (answer["type"], answer["code"])
+
+
+class TestAgain:
+    async def test_subscribing_again_says_whether_it_is_the_same(self, demo, ticket):
+        """
+        Who follows it already is told where it stands; another position is none to go on from.
+        """
+        async with signed_in(demo) as socket:
+            since = position(await socket.ask(subject(ticket)))
+            assert (await socket.ask({**subject(ticket), "since": since}))["recovered"]
+            answer = await socket.ask({**subject(ticket), "since": {**since, "offset": 0}})
+            assert (False, ticket.title) == (answer["recovered"], answer["payload"]["title"])
+            answer = await socket.ask({**subject(ticket), "snapshot": True})
+            assert "recovered" not in answer
+            assert ticket.title == answer["payload"]["title"]
+            await rename(ticket, "Changed")
+            assert 2 == (await socket.receive())["offset"]
+            assert await socket.silent(demo)
+
+    async def test_what_may_no_longer_be_seen_is_not_shown(self, demo, ticket, project):
+        """
+        Nor to who follows it still.
+        """
+        async with signed_in(demo) as socket:
+            await socket.ask(subject(ticket))
+            await in_thread(project.members.clear)
+            answer = await socket.ask({**subject(ticket), "snapshot": True})
+        assert ("error", "not_found") == (answer["type"], answer["code"])
+
+    async def test_with_the_database_away(self, demo, ticket):
+        """
+        The subscription stays, and the client is asked to try again.
+        """
+        async with signed_in(demo) as socket:
+            await socket.ask(subject(ticket))
+            await in_thread(rename_table, "tickets_ticket", "away")
+            try:
+                answer = await socket.ask({**subject(ticket), "snapshot": True})
+            finally:
+                await in_thread(rename_table, "away", "tickets_ticket")
+            assert ("unavailable", True) == (answer["code"], answer["temporary"])
+            await rename(ticket, "Changed")
+            assert 2 == (await socket.receive())["offset"]
+
+
+class TestSeveral:
+    async def test_each_is_answered_in_order(self, demo, ticket, project):
+        """
+        Good ones and bad ones, new ones and known ones, each with its index.
+        """
+        missing = {"object_type": "ticket", "id": hashids.encode("ticket", 4711)}
+        entries = [subject(ticket), {"id": 1}, missing, collection(project), subject(ticket), 7]
+        async with signed_in(demo) as socket:
+            await socket.send({"action": "subscribe", "ref": 8, "subscriptions": entries})
+            frames = [await socket.receive() for _ in entries]
+            await rename(ticket, "Changed")
+            changed = [await socket.receive() for _ in range(2)]
+        assert list(range(6)) == [frame["index"] for frame in frames]
+        assert {8} == {frame["ref"] for frame in frames}
+        kinds = ["subscribed", "invalid", "not_found", "subscribed", "subscribed", "invalid"]
+        assert kinds == [frame.get("code", frame["type"]) for frame in frames]
+        assert {"object_type", "id"} == set(frames[1]["errors"])
+        assert {"ticket", "project.tickets"} == {
+            frame.get("subscription", frame)["object_type"] for frame in changed
+        }
+
+    async def test_with_positions_and_snapshots(self, demo, ticket, project):
+        """
+        What each one missed follows its own answer.
+        """
+        since = await where(demo, subject(ticket))
+        await missed(ticket, 1)
+        entries = [{**subject(ticket), "since": since}, {**collection(project), "snapshot": True}]
+        async with signed_in(demo) as socket:
+            await socket.send({"subscriptions": entries})
+            frames = [await socket.receive() for _ in range(4)]
+        kinds = ["subscribed", "UPDATE_TICKET", "subscribed", "snapshot"]
+        assert kinds == [frame["type"] for frame in frames]
+        assert [0, None, 1, 1] == [frame.get("index") for frame in frames]
+
+    async def test_no_more_than_a_socket_may_have(self, settings, demo, ticket, project):
+        """
+        The first ones are granted; a command with more than could ever be is refused as a whole.
+        """
+        settings.REALTIME = {"SUBSCRIPTIONS": 2}
+        own = {"object_type": "me", "id": "me"}
+        async with signed_in(demo) as socket:
+            await socket.ask(own)
+            await socket.send({"subscriptions": [subject(ticket), collection(project)]})
+            frames = [await socket.receive() for _ in range(2)]
+            assert ["subscribed", "limit"] == [f.get("code", f["type"]) for f in frames]
+            answer = await socket.ask({"subscriptions": [own] * 3})
+            assert ["Expected 2 at most."] == answer["errors"]["subscriptions"]
+
+    async def test_with_the_database_away(self, demo, ticket):
+        """
+        Each is answered, and none is left half joined.
+        """
+        async with signed_in(demo) as socket:
+            await in_thread(rename_table, "outbox_stream", "away")
+            try:
+                await socket.send({"subscriptions": [subject(ticket), {"id": 1}]})
+                codes = [(await socket.receive())["code"] for _ in range(2)]
+            finally:
+                await in_thread(rename_table, "away", "outbox_stream")
+            assert ["unavailable", "invalid"] == codes
+            assert "subscribed" == (await socket.ask(subject(ticket)))["type"]
+
+
+class TestInterrupted:
+    async def test_unsubscribing_during_a_catch_up_ends_it(self, settings, demo, ticket):
+        """
+        After the answer nothing of it comes.
+        """
+        settings.REALTIME = {"CATCH_UP_ROWS": 1}
+        since = await where(demo, subject(ticket))
+        await missed(ticket, 50)
+        async with signed_in(demo) as socket:
+            await socket.send({**subject(ticket), "since": since})
+            await socket.send({"action": "unsubscribe", **subject(ticket)})
+            frame = await socket.receive()
+            while frame["type"] != "unsubscribed":
+                frame = await socket.receive()
+            assert "requested" == frame["reason"]
+            assert await socket.silent(demo)
+
+    async def test_a_snapshot_that_breaks_off_ends_the_socket(self, demo, project, ticket):
+        """
+        Half a collection would look like a whole one: the client is to come back.
+        """
+        async with signed_in(demo) as socket:
+            await in_thread(rename_table, "tickets_ticket", "away")
+            try:
+                answer = await socket.ask({**collection(project), "snapshot": True})
+                assert "subscribed" == answer["type"]
+                assert 4500 == await socket.closed()
+            finally:
+                await in_thread(rename_table, "away", "tickets_ticket")
