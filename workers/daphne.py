@@ -14,7 +14,9 @@ from twisted.internet import defer, reactor
 from apps.realtime.close_codes import CloseCode
 from apps.realtime.conf import realtime_settings
 
-#: How long the clients have to answer the close.
+from .connections import NotificationProtocol
+
+#: How long the clients have to answer the close when the server ends.
 CLOSE_SECONDS = 2.0
 
 
@@ -25,10 +27,12 @@ class NotificationServer(Server):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.ready_callable = self._close_with_a_code
+        self.ready_callable = self._prepare_connections
 
-    def _close_with_a_code(self) -> None:
-        """Called when the factory of the sockets is made. Its default is to drop the connection."""
+    def _prepare_connections(self) -> None:
+        """Called when the factories are made, before the first connection."""
+        self.ws_factory.protocol = NotificationProtocol
+        # By default a failure drops the connection.
         self.ws_factory.setProtocolOptions(failByDrop=False)
 
     def kill_all_applications(self) -> Any:
