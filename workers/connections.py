@@ -1,10 +1,34 @@
 """One client's connection."""
 
+import asyncio
+from typing import Any
+
 from daphne.ws_protocol import WebSocketProtocol
+
+#: How long a client may take to read the close code, and what was sent before it. Autobahn's second
+#: is less than a slow client needs for a full buffer, and it would never learn why it was cut.
+FAREWELL_SECONDS = 10.0
 
 
 class NotificationProtocol(WebSocketProtocol):
-    """One socket, below the application."""
+    """
+    One socket, below the application.
+
+    It is the transport's producer: the transport says when its buffer (64 kB) is full, and when it
+    is empty again.
+    """
+
+    def connectionMade(self) -> None:
+        """Called when HTTP hands the connection over."""
+        self.drained = asyncio.Event()
+        self.drained.set()
+        self.abortion: Any = None
+        # HTTP's own producer is still there.
+        self.transport.unregisterProducer()
+        self.transport.registerProducer(self, True)
+        super().connectionMade()
+
+    # What the application says
 
     def sendMessage(self, payload: bytes, is_binary: bool = False) -> None:
         """
@@ -14,3 +38,38 @@ class NotificationProtocol(WebSocketProtocol):
         """
         if self.state == self.STATE_OPEN:
             self.sendFrame(opcode=2 if is_binary else 1, payload=payload)
+
+    def pauseProducing(self) -> None:
+        """Called with each write into a full buffer."""
+        self.drained.clear()
+
+    def resumeProducing(self) -> None:
+        """Called when the buffer is empty."""
+        self.drained.set()
+
+    def stopProducing(self) -> None:
+        """Called by some transports when the connection is lost: ``connectionLost`` is by all."""
+
+    # The end
+
+    def dropConnection(self, abort: bool = False) -> None:
+        """Called when all is said. The transport then empties its buffer, but not for ever."""
+        super().dropConnection(abort)
+        if not abort:
+            self.abortion = self.factory.reactor.callLater(
+                FAREWELL_SECONDS, self.transport.abortConnection
+            )
+
+    def connectionLost(self, reason: Any) -> None:
+        """Called when there is no connection any more, whoever ended it."""
+        self.drained.set()
+        if self.abortion is not None and self.abortion.active():
+            self.abortion.cancel()
+        super().connectionLost(reason)
+
+    # What the client says
+
+    def onPing(self, payload: bytes) -> None:
+        """Called with a ping. Who doesn't read isn't answered: the answers would pile up."""
+        if self.drained.is_set():
+            super().onPing(payload)

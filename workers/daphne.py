@@ -14,14 +14,14 @@ from twisted.internet import defer, reactor
 from apps.realtime.close_codes import CloseCode
 from apps.realtime.conf import realtime_settings
 
-from .connections import NotificationProtocol
+from .connections import FAREWELL_SECONDS, NotificationProtocol
 
 #: How long the clients have to answer the close when the server ends.
 CLOSE_SECONDS = 2.0
 
 
 class NotificationServer(Server):
-    """Says why it ends a socket: too large a frame (1009), a restart (1012)."""
+    """Waits for slow readers, says why it ends a socket, and ends when it is told to."""
 
     connections: dict[Any, dict[str, Any]]
 
@@ -33,7 +33,17 @@ class NotificationServer(Server):
         """Called when the factories are made, before the first connection."""
         self.ws_factory.protocol = NotificationProtocol
         # By default a failure drops the connection.
-        self.ws_factory.setProtocolOptions(failByDrop=False)
+        self.ws_factory.setProtocolOptions(failByDrop=False, closeHandshakeTimeout=FAREWELL_SECONDS)
+
+    async def handle_reply(self, protocol: Any, message: dict[str, Any]) -> None:
+        """
+        Called when an application sends. Returns when the transport takes more, or is gone.
+
+        Who gives up waiting may send again; the frame is on its way all the same.
+        """
+        await super().handle_reply(protocol, message)
+        if message["type"] == "websocket.send" and not protocol.drained.is_set():
+            await protocol.drained.wait()
 
     def kill_all_applications(self) -> Any:
         """Called before the server stops; it waits for what is returned."""

@@ -1,18 +1,25 @@
 """Daphne as its clients and applications find it: a real process, with sockets that misbehave."""
 
 import json
+import time
 import urllib.request
+from collections import Counter
 from functools import partial
+from itertools import islice
 
 import pytest
+from websockets.frames import Opcode
 
 from tests.processes import PATIENCE, Site, wait_until
 from tests.workers.clients import BareSocket
+from workers.connections import FAREWELL_SECONDS
 
 COMMAND = (
     "exec python -m workers.daphne --bind 127.0.0.1 --port $DAPHNE_PORT"
     " tests.workers.obeying:application"
 )
+#: More than the buffers of a connection hold.
+MANY, LARGE = 1000, 50_000
 
 
 class Daphne:
@@ -53,6 +60,88 @@ def serve(tmp_path):
     with Site(tmp_path) as site:
         yield partial(Daphne, site)
         assert "Traceback" not in site.log("daphne")
+
+
+class TestSlowReader:
+    def test_send_waits_until_the_client_reads(self, serve):
+        """
+        An application that sends more than the connection holds waits; once it is read, it goes on.
+        """
+        daphne = serve()
+        with BareSocket(daphne.port, "/slow") as client:
+            client.order("send", frames=MANY, size=LARGE)
+            assert daphne.stalled("/slow")["sent"] < MANY
+            assert list(range(MANY)) == client.numbers(MANY)
+            daphne.wait_for("/slow", lambda journal: journal["sent"] == MANY, "all is sent")
+
+    def test_giving_up_is_harmless(self, serve):
+        """
+        An application may stop waiting: the frame it sent arrives, once, and so does what it sends later.
+        """
+        daphne = serve()
+        with BareSocket(daphne.port, "/slow") as client:
+            client.order("send", frames=MANY, size=LARGE, seconds=0.2)
+            sent = daphne.wait_for("/slow", lambda journal: journal["late"], "it gives up")["sent"]
+            assert sent < MANY
+            client.order("send", frames=3, size=10)
+            assert [*range(sent + 1), 0, 1, 2] == client.numbers(sent + 4)
+
+    def test_a_lost_connection_is_not_waited_for(self, serve):
+        """
+        An application that waits for a client goes on when that client is gone, and hears of it.
+        """
+        daphne = serve()
+        with BareSocket(daphne.port, "/gone") as client:
+            client.order("send", frames=MANY, size=LARGE)
+            daphne.stalled("/gone")
+        assert 1006 == daphne.wait_for("/gone", lambda it: "ended" in it, "it ends")["ended"]
+
+    def test_the_close_code_comes_behind_what_was_sent(self, serve):
+        """
+        A client that reads on in time sees all that was sent to it, and then the close code.
+        """
+        daphne = serve()
+        with BareSocket(daphne.port, "/slow") as client:
+            client.order("send", frames=MANY, size=LARGE, seconds=0.2, code=4503)
+            # Autobahn would have waited for a second.
+            journal = daphne.wait_for("/slow", lambda it: it["late"] and it["idle"] > 1.5, "late")
+            assert list(range(journal["sent"] + 1)) == client.numbers()
+            assert 4503 == client.close.code
+
+    def test_who_never_reads_is_dropped(self, serve):
+        """
+        A closed socket with an unread rest ends after a while, whoever closed it.
+        """
+        daphne = serve()
+        with BareSocket(daphne.port, "/ours") as ours, BareSocket(daphne.port, "/theirs") as theirs:
+            theirs.order("send", frames=MANY, size=LARGE)
+            daphne.stalled("/theirs")
+            ours.order("send", frames=MANY, size=LARGE, seconds=0.2, code=4503)
+            daphne.wait_for("/ours", lambda journal: journal["late"], "it is closed")
+            theirs.leave()
+            start = time.monotonic()
+            for path in ("/ours", "/theirs"):
+                daphne.wait_for(path, lambda journal: "ended" in journal, f"{path} ends")
+            assert FAREWELL_SECONDS - 2 < time.monotonic() - start < FAREWELL_SECONDS + 5
+
+    def test_its_pings_are_not_answered(self, serve):
+        """
+        Pongs don't pile up for a client that doesn't read; once it does, it has its pongs again.
+        """
+        daphne = serve()
+        with BareSocket(daphne.port, "/slow") as client:
+            client.order("send", frames=MANY, size=LARGE)
+            daphne.stalled("/slow")
+            client.ping(100)
+            daphne.get("/slow")  # it has seen the pings when it answers
+            opcodes = Counter(frame.opcode for frame in islice(client.frames(), MANY))
+            assert {Opcode.TEXT: MANY} == opcodes
+            daphne.wait_for("/slow", lambda journal: journal["sent"] == MANY, "all is sent")
+            client.ping(1)
+            client.order("send", frames=1, size=1)
+            assert [Opcode.PONG, Opcode.TEXT] == [
+                frame.opcode for frame in islice(client.frames(), 2)
+            ]
 
 
 class TestFrames:
