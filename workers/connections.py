@@ -1,9 +1,13 @@
-"""One client's connection."""
+"""One client's connection: none may be silent, too loud, or never read."""
 
 import asyncio
+import time
 from typing import Any
 
 from daphne.ws_protocol import WebSocketProtocol
+
+from apps.realtime.close_codes import CloseCode
+from apps.realtime.conf import realtime_settings
 
 #: How long a client may take to read the close code, and what was sent before it. Autobahn's second
 #: is less than a slow client needs for a full buffer, and it would never learn why it was cut.
@@ -23,6 +27,7 @@ class NotificationProtocol(WebSocketProtocol):
         self.drained = asyncio.Event()
         self.drained.set()
         self.abortion: Any = None
+        self.heard_at = self.pinged_at = time.monotonic()
         # HTTP's own producer is still there.
         self.transport.unregisterProducer()
         self.transport.registerProducer(self, True)
@@ -69,7 +74,38 @@ class NotificationProtocol(WebSocketProtocol):
 
     # What the client says
 
+    def onMessage(self, payload: bytes, is_binary: bool) -> None:
+        """Called with each frame. None is kept for an application that has been told to end."""
+        self.heard_at = time.monotonic()
+        if self.state != self.STATE_OPEN:
+            return
+        # Twice what a client may have to say at once: all its subscriptions.
+        if self.application_queue.qsize() >= 2 * realtime_settings().SUBSCRIPTIONS:
+            self.sendClose(int(CloseCode.TOO_MANY))
+        else:
+            super().onMessage(payload, is_binary)
+
     def onPing(self, payload: bytes) -> None:
         """Called with a ping. Who doesn't read isn't answered: the answers would pile up."""
+        self.heard_at = time.monotonic()
         if self.drained.is_set():
             super().onPing(payload)
+
+    def onPong(self, payload: bytes) -> None:
+        """Called with a pong, asked for or not."""
+        self.heard_at = time.monotonic()
+
+    def check_timeouts(self) -> None:
+        """Called every other second."""
+        super().check_timeouts()
+        if self.state == self.STATE_OPEN:
+            self._check_heartbeat()
+
+    def _check_heartbeat(self) -> None:
+        now, seconds = time.monotonic(), realtime_settings().HEARTBEAT_SECONDS
+        is_asked = self.pinged_at > self.heard_at
+        if is_asked and now - self.heard_at >= 2 * seconds:
+            self.sendClose(int(CloseCode.UNHEARD))
+        elif now - self.pinged_at >= seconds:
+            self.pinged_at = now
+            self.sendPing()

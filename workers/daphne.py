@@ -1,5 +1,6 @@
 """Daphne, with the limits that the protocol announces and a polite end: ``python -m workers.daphne``."""
 
+import math
 import os
 import sys
 from typing import Any
@@ -28,6 +29,8 @@ class NotificationServer(Server):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.ready_callable = self._prepare_connections
+        # Daphne's ping ends a socket without a code. The sockets have their own.
+        self.ping_interval, self.ping_timeout = math.inf, 0
 
     def _prepare_connections(self) -> None:
         """Called when the factories are made, before the first connection."""
@@ -71,7 +74,7 @@ class NotificationServer(Server):
 
 
 class CommandLine(CommandLineInterface):
-    """Daphne's command line; its options are Daphne's."""
+    """Daphne's command line; its options are Daphne's, but for pings."""
 
     server_class = NotificationServer
 

@@ -4,6 +4,7 @@ import json
 import time
 import urllib.request
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import islice
 
@@ -16,6 +17,7 @@ from workers.connections import FAREWELL_SECONDS
 
 COMMAND = (
     "exec python -m workers.daphne --bind 127.0.0.1 --port $DAPHNE_PORT"
+    " --ping-interval 1 --ping-timeout 1"  # Daphne's own, which end a socket without a code
     " tests.workers.obeying:application"
 )
 #: More than the buffers of a connection hold.
@@ -153,3 +155,59 @@ class TestFrames:
         with BareSocket(daphne.port, "/long") as client:
             client.order("send", frames=2, size=300_000)
             assert [0, 1] == client.numbers(2)
+
+
+class TestHeartbeat:
+    def test_only_who_is_silent_is_closed(self, serve):
+        """
+        A client of which nothing is heard is closed with 4408; a pong, or any frame, is enough.
+        """
+        daphne = serve(HEARTBEAT_SECONDS=1)
+        replies = {
+            "/silent": lambda client: None,
+            "/pongs": BareSocket.answer,
+            "/unasked": BareSocket.pong,
+            "/frames": lambda client: client.say("{}"),
+        }
+        with ThreadPoolExecutor() as pool:
+            outcomes = pool.map(partial(outcome, daphne.port), *zip(*replies.items(), strict=True))
+            assert [4408, None, None, None] == list(outcomes)
+
+
+def outcome(port, path, reply):
+    """Reply to pings; return the code with which the socket is closed, None if it lives on."""
+    with BareSocket(port, path) as client:
+        pings = 0
+        for frame in client.frames():
+            if frame.opcode is Opcode.PING:
+                reply(client)
+                pings += 1
+            if pings == 4:
+                return None
+        return client.close.code
+
+
+class TestFlood:
+    def test_is_closed(self, serve):
+        """
+        Twice as many frames as a client has subscriptions may wait; who sends more is heard no more.
+        """
+        daphne = serve(SUBSCRIPTIONS=5)
+        with BareSocket(daphne.port, "/fits") as fits, BareSocket(daphne.port, "/floods") as floods:
+            for path, client, frames in (("/fits", fits, 9), ("/floods", floods, 100)):
+                client.order("hold")
+                daphne.wait_for(path, lambda journal: journal.get("holds"), f"{path} holds")
+                client.order("send", frames=1, size=1)
+                for _ in range(frames):
+                    client.say("{}")
+            assert floods.can_read()
+            daphne.get("/release")
+            assert [0] == fits.numbers(1)
+            for path in ("/fits", "/floods"):
+                daphne.wait_for(path, lambda journal: journal["received"] == 9, f"{path} is read")
+            floods.say("{}")
+            assert [] == floods.numbers()
+            assert 4429 == floods.close.code
+            floods.answer()
+            journal = daphne.wait_for("/floods", lambda journal: "ended" in journal, "it ends")
+            assert 9 == journal["received"]
