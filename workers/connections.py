@@ -1,10 +1,11 @@
-"""One client's connection: none may be silent, too loud, or never read."""
+"""One client's connection: none may be half made, silent, too loud, or never read."""
 
 import asyncio
 import time
 from typing import Any
 
 from daphne.ws_protocol import WebSocketProtocol
+from twisted.web.http import HTTPChannel
 
 from apps.realtime.close_codes import CloseCode
 from apps.realtime.conf import realtime_settings
@@ -12,6 +13,43 @@ from apps.realtime.conf import realtime_settings
 #: How long a client may take to read the close code, and what was sent before it. Autobahn's second
 #: is less than a slow client needs for a full buffer, and it would never learn why it was cut.
 FAREWELL_SECONDS = 10.0
+
+
+class HTTPConnection(HTTPChannel):
+    """
+    Ends when the head of a request isn't there within ``HANDSHAKE_SECONDS``.
+
+    Twisted alone waits a minute for each next byte. It does so still between requests and in a body.
+    """
+
+    is_in_head = False
+
+    def connectionMade(self) -> None:
+        """Called with a new connection: a request is to follow."""
+        self.idle_seconds = self.timeOut
+        super().connectionMade()
+        self._begin_head()
+
+    def dataReceived(self, data: bytes) -> None:
+        """Called with each piece of a request; the first one after an answer begins the next."""
+        if not self.requests and not self.is_in_head:
+            self._begin_head()
+        super().dataReceived(data)
+
+    def resetTimeout(self) -> None:
+        """Called with each piece: drops of a head don't postpone its end."""
+        if not self.is_in_head:
+            super().resetTimeout()
+
+    def allHeadersReceived(self) -> None:
+        """Called when the head is there. What follows is Twisted's to wait for."""
+        self.is_in_head = False
+        self.setTimeout(self.idle_seconds)
+        super().allHeadersReceived()
+
+    def _begin_head(self) -> None:
+        self.is_in_head = True
+        self.setTimeout(realtime_settings().HANDSHAKE_SECONDS)
 
 
 class NotificationProtocol(WebSocketProtocol):

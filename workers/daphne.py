@@ -15,7 +15,7 @@ from twisted.internet import defer, reactor
 from apps.realtime.close_codes import CloseCode
 from apps.realtime.conf import realtime_settings
 
-from .connections import FAREWELL_SECONDS, NotificationProtocol
+from .connections import FAREWELL_SECONDS, HTTPConnection, NotificationProtocol
 
 #: How long the clients have to answer the close when the server ends.
 CLOSE_SECONDS = 2.0
@@ -34,6 +34,7 @@ class NotificationServer(Server):
 
     def _prepare_connections(self) -> None:
         """Called when the factories are made, before the first connection."""
+        self.http_factory.protocol = HTTPConnection
         self.ws_factory.protocol = NotificationProtocol
         # By default a failure drops the connection.
         self.ws_factory.setProtocolOptions(failByDrop=False, closeHandshakeTimeout=FAREWELL_SECONDS)

@@ -1,10 +1,12 @@
 """Daphne as its clients and applications find it: a real process, with sockets that misbehave."""
 
 import json
+import socket
 import time
 import urllib.request
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from itertools import islice
 
@@ -22,6 +24,9 @@ COMMAND = (
 )
 #: More than the buffers of a connection hold.
 MANY, LARGE = 1000, 50_000
+
+
+WHOLE = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 
 
 class Daphne:
@@ -211,3 +216,68 @@ class TestFlood:
             floods.answer()
             journal = daphne.wait_for("/floods", lambda journal: "ended" in journal, "it ends")
             assert 9 == journal["received"]
+
+
+class TestHandshake:
+    def test_half_a_request_is_not_waited_for(self, serve):
+        """
+        A connection ends when its request, the first or the next, isn't there in time, however it dawdles.
+        """
+        daphne = serve(HANDSHAKE_SECONDS=1)
+        heads = [(b"", b""), (b"GET / HT", b""), (b"GET / HTTP/1.1\r\nA: ", b"a")]
+        cases = [*heads, *((WHOLE + head, drop) for head, drop in heads[1:])]
+        with ThreadPoolExecutor() as pool:
+            for seconds in pool.map(partial(lifetime, daphne.port), *zip(*cases, strict=True)):
+                assert 0.5 < seconds < 5
+
+    def test_others_have_their_time(self, serve):
+        """
+        A connection may idle between requests, a body may be slow to come, and an answer too.
+        """
+        daphne = serve(HANDSHAKE_SECONDS=1)
+        request = b"POST %s HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n"
+        with (
+            connection(daphne.port) as idles,
+            connection(daphne.port) as uploads,
+            connection(daphne.port) as waits,
+        ):
+            idles.sendall(request % b"/" + b"12345")
+            assert b'"body": 5' in read_until(idles, b"}")
+            uploads.sendall(request % b"/" + b"1")
+            waits.sendall(request % b"/slowly" + b"12345")
+            assert lifetime(daphne.port, b"", b"") + lifetime(daphne.port, b"", b"") < 10
+            daphne.get("/release")
+            idles.sendall(request % b"/" + b"12345")
+            uploads.sendall(b"2345")
+            for client in (idles, uploads, waits):
+                assert b'"body": 5' in read_until(client, b"}")
+
+
+def connection(port):
+    client = socket.create_connection(("127.0.0.1", port), PATIENCE)
+    client.settimeout(PATIENCE)
+    return client
+
+
+def read_until(client, end):
+    received = b""
+    while end not in received:
+        more = client.recv(10_000)
+        assert more, received
+        received += more
+    return received
+
+
+def lifetime(port, head, drop):
+    """Return for how long a connection lives that begins like this, and into which something drops."""
+    start = time.monotonic()
+    with connection(port) as client, suppress(ConnectionError):
+        client.sendall(head)
+        client.settimeout(0.1)
+        more = b"."
+        while more and time.monotonic() - start < PATIENCE:
+            try:
+                more = client.recv(10_000)
+            except TimeoutError:
+                client.sendall(drop)
+    return time.monotonic() - start
