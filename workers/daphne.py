@@ -1,5 +1,6 @@
 """Daphne, with the limits that the protocol announces and a polite end: ``python -m workers.daphne``."""
 
+import json
 import math
 import os
 import sys
@@ -29,6 +30,7 @@ class NotificationServer(Server):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.ready_callable = self._prepare_connections
+        self.ports: list[Any] = []
         # Daphne's ping ends a socket without a code. The sockets have their own.
         self.ping_interval, self.ping_timeout = math.inf, 0
 
@@ -38,6 +40,11 @@ class NotificationServer(Server):
         self.ws_factory.protocol = NotificationProtocol
         # By default a failure drops the connection.
         self.ws_factory.setProtocolOptions(failByDrop=False, closeHandshakeTimeout=FAREWELL_SECONDS)
+
+    def listen_success(self, port: Any) -> None:
+        """Called when a port is listened to."""
+        super().listen_success(port)
+        self.ports.append(port)
 
     async def handle_reply(self, protocol: Any, message: dict[str, Any]) -> None:
         """
@@ -51,14 +58,18 @@ class NotificationServer(Server):
 
     def kill_all_applications(self) -> Any:
         """Called before the server stops; it waits for what is returned."""
+        for port in self.ports:
+            # Who is told to come back must not come back here.
+            port.stopListening()
         sockets = [
             protocol
             for protocol in self.connections
-            if isinstance(protocol, WebSocketProtocol) and protocol.state == protocol.STATE_OPEN
+            if isinstance(protocol, WebSocketProtocol)
+            and protocol.state in {protocol.STATE_OPEN, protocol.STATE_CLOSING}
         ]
         for socket in sockets:
             # Not sendClose: it takes only the codes of applications, and 1012 is a server's.
-            socket.sendCloseFrame(code=int(CloseCode.SERVICE_RESTART))
+            socket.sendCloseFrame(code=int(CloseCode.SERVICE_RESTART), reasonUtf8=_reconnect())
         closed = defer.DeferredList([socket.is_closed for socket in sockets])
         closed.addTimeout(CLOSE_SECONDS, reactor, onTimeoutCancel=lambda *_: None)
         return closed.addCallback(self._end_applications)
@@ -72,6 +83,13 @@ class NotificationServer(Server):
             if "application_instance" in details
         }
         return super().kill_all_applications()
+
+
+def _reconnect() -> bytes:
+    """Return the window in which clients come back, as a reason: at most 123 bytes."""
+    conf = realtime_settings()
+    window = {"min_ms": conf.RECONNECT_MIN_MS, "max_ms": conf.RECONNECT_MAX_MS}
+    return json.dumps({"reconnect": window}, separators=(",", ":")).encode()
 
 
 class CommandLine(CommandLineInterface):

@@ -1,6 +1,8 @@
 """Daphne as its clients and applications find it: a real process, with sockets that misbehave."""
 
 import json
+import os
+import signal
 import socket
 import time
 import urllib.request
@@ -13,9 +15,10 @@ from itertools import islice
 import pytest
 from websockets.frames import Opcode
 
-from tests.processes import PATIENCE, Site, wait_until
+from tests.processes import PATIENCE, Site, answers, wait_until
 from tests.workers.clients import BareSocket
 from workers.connections import FAREWELL_SECONDS
+from workers.daphne import CLOSE_SECONDS
 
 COMMAND = (
     "exec python -m workers.daphne --bind 127.0.0.1 --port $DAPHNE_PORT"
@@ -281,3 +284,39 @@ def lifetime(port, head, drop):
             except TimeoutError:
                 client.sendall(drop)
     return time.monotonic() - start
+
+
+class TestEnd:
+    def test_a_restart_says_when_to_come_back(self, serve):
+        """
+        On SIGTERM a socket is told in which window to come back. Who doesn't read delays nobody.
+        """
+        daphne = serve(RECONNECT_MIN_MS=700, RECONNECT_MAX_MS=9000)
+        with BareSocket(daphne.port, "/reads") as reads, BareSocket(daphne.port, "/slow") as slow:
+            slow.order("send", frames=MANY, size=LARGE)
+            daphne.stalled("/slow")
+            start = time.monotonic()
+            os.kill(daphne.process.pid, signal.SIGTERM)
+            assert [] == reads.numbers()
+            assert 1012 == reads.close.code
+            window = {"min_ms": 700, "max_ms": 9000}
+            assert {"reconnect": window} == json.loads(reads.close.reason)
+            reads.answer()
+            # While the other one has its time.
+            wait_until(lambda: not answers(daphne.port), "nobody is let in", CLOSE_SECONDS / 2)
+            assert 0 == daphne.process.wait(PATIENCE)
+            assert time.monotonic() - start < CLOSE_SECONDS + 2
+
+    def test_a_close_that_is_being_read_is_not_cut(self, serve):
+        """
+        Who is reading the rest before its close code when SIGTERM comes gets it all.
+        """
+        daphne = serve()
+        with BareSocket(daphne.port, "/slow") as client:
+            client.order("send", frames=MANY, size=LARGE, seconds=0.2, code=4503)
+            sent = daphne.wait_for("/slow", lambda journal: journal["late"], "it is closed")["sent"]
+            os.kill(daphne.process.pid, signal.SIGTERM)
+            assert list(range(sent + 1)) == client.numbers()
+            assert 4503 == client.close.code
+            client.answer()
+            assert 0 == daphne.process.wait(PATIENCE)
