@@ -120,10 +120,14 @@ class TestSlowReader:
 
     def test_who_never_reads_is_dropped(self, serve):
         """
-        A closed socket with an unread rest ends after a while, whoever closed it.
+        A closed socket with an unread rest ends after a while, whoever closed it; another is left alone.
         """
         daphne = serve()
-        with BareSocket(daphne.port, "/ours") as ours, BareSocket(daphne.port, "/theirs") as theirs:
+        with (
+            BareSocket(daphne.port, "/ours") as ours,
+            BareSocket(daphne.port, "/theirs") as theirs,
+            BareSocket(daphne.port, "/idle") as idle,
+        ):
             theirs.order("send", frames=MANY, size=LARGE)
             daphne.stalled("/theirs")
             ours.order("send", frames=MANY, size=LARGE, seconds=0.2, code=4503)
@@ -133,6 +137,8 @@ class TestSlowReader:
             for path in ("/ours", "/theirs"):
                 daphne.wait_for(path, lambda journal: "ended" in journal, f"{path} ends")
             assert FAREWELL_SECONDS - 2 < time.monotonic() - start < FAREWELL_SECONDS + 5
+            idle.order("send", frames=1, size=1)
+            assert Opcode.TEXT is next(idle.frames()).opcode  # and no ping came before
 
     def test_its_pings_are_not_answered(self, serve):
         """
