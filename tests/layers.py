@@ -32,6 +32,13 @@ class HangingLayer(InMemoryChannelLayer):
         await asyncio.Event().wait()
 
 
+class BrokenLayer(InMemoryChannelLayer):
+    """Fails whoever listens, as a layer does whose connection is lost."""
+
+    async def receive(self, channel: str) -> NoReturn:
+        raise ConnectionResetError("The other end is gone.")
+
+
 class SlowToJoinLayer(InMemoryChannelLayer):
     """Something happens while a channel joins a group, and before it is in it."""
 

@@ -122,12 +122,16 @@ async def connected(headers: list[tuple[bytes, bytes]]) -> AsyncIterator[Socket]
         await communicator.disconnect()
 
 
+async def token_of(user: Any) -> list[tuple[bytes, bytes]]:
+    """Return the headers by which a user comes in."""
+    token, _ = await in_thread(Token.objects.get_or_create, user=user)
+    return [(b"authorization", f"Token {token.key}".encode())]
+
+
 @asynccontextmanager
 async def signed_in(user: Any) -> AsyncIterator[Socket]:
     """A socket of a user, past its hello."""
-    token, _ = await in_thread(Token.objects.get_or_create, user=user)
-    headers = [(b"authorization", f"Token {token.key}".encode())]
-    async with connected(headers) as socket:
+    async with connected(await token_of(user)) as socket:
         socket.hello = await socket.receive()
         assert "hello" == socket.hello["type"]
         yield socket

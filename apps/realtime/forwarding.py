@@ -2,6 +2,7 @@
 
 import json
 import logging
+from dataclasses import replace
 
 from . import frames
 from .authentication import credentials
@@ -42,7 +43,8 @@ class ForwardingSocket(Socket):
         """Called when the channel layer may have lost messages."""
         for stream in self.subscriptions:
             self.remind("catch_up", stream)
-        self.remind("reconsider")
+        if self.user is not None:
+            self.remind("reconsider")
 
     # The history
 
@@ -92,15 +94,13 @@ class ForwardingSocket(Socket):
         """Send the objects of a collection, as they are now, page by page; of anything else, nothing."""
         if (collection := kind_of_collection(subscription.object_type)) is None:
             return
-        after = None
-        while not self.is_closed:
+        after, is_last = None, False
+        while not (is_last or self.is_closed):
             items, after = await in_database(
                 read_items, self.user, collection, subscription.pk, after
             )
-            page = frames.snapshot(answered, subscription, items, is_last=after is None)
-            await self.send_frame(page)
-            if after is None:
-                return
+            is_last = after is None
+            await self.send_frame(frames.snapshot(answered, subscription, items, is_last))
 
     async def _end(self, subscription: Subscription, reason: str) -> None:
         await self.leave(subscription)
@@ -121,13 +121,13 @@ class ForwardingSocket(Socket):
 
     async def reconsider(self, message: Message) -> None:
         """Called when the user's rights may have become fewer."""
-        if self.user is None:
-            return
         try:
-            (self.ruling,) = await in_database(rule, [self.holding])
+            (ruling,) = await in_database(rule, [self.holding])
         except DATABASE_AWAY as error:
             note_away(error)  # the next round asks again
         else:
+            # What is gone has been deleted a moment ago, and its deletion is on its way.
+            self.ruling = replace(ruling, gone=frozenset())
             await self.obey(message)
 
     async def obey(self, message: Message) -> None:
@@ -138,7 +138,7 @@ class ForwardingSocket(Socket):
         for stream in ruling.lost & self.subscriptions.keys():
             await self._end(self.subscriptions[stream], "revoked")
         for stream in ruling.gone & self.subscriptions.keys():
-            # Its deletion is on its way; if it wasn't announced, this is the second time.
+            # Its deletion is on its way; if it is gone in two rounds, that wasn't announced.
             if self.subscriptions[stream].is_gone:
                 await self._end(self.subscriptions[stream], "deleted")
             else:

@@ -5,6 +5,7 @@ So it is written in the transaction that ends the right, and reaches each proces
 the user, whatever is away meanwhile. Clients never see it.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 from django.apps import apps
@@ -50,14 +51,19 @@ def rights_announcer(
 
 def watch() -> None:
     """From now on, announce disabled users, changed passwords, revoked tokens and logouts."""
+    for announcer in announcers():
+        connect(announcer)
+    user_logged_out.connect(_announce_logout, dispatch_uid=__name__)
+
+
+def announcers() -> Iterator[Announcer]:
+    """Yield what watches over users, and over tokens if there are any."""
     user: Any = get_user_model()
     columns = {field.attname for field in user._meta.concrete_fields}
-    fields = tuple(name for name in DECISIVE if name in columns)
-    connect(rights_announcer(user, "pk", fields))
+    yield rights_announcer(user, "pk", tuple(name for name in DECISIVE if name in columns))
     if apps.is_installed("rest_framework.authtoken"):
         token = apps.get_model("authtoken", "Token")
-        connect(rights_announcer(token, "user_id", ("key", "user")))
-    user_logged_out.connect(_announce_logout, dispatch_uid=__name__)
+        yield rights_announcer(token, "user_id", ("key", "user"))
 
 
 def _announce_logout(sender: Any, request: Any, user: Any, **_: Any) -> None:

@@ -58,7 +58,7 @@ class NotificationLoopLayer(RedisPubSubLoopLayer):
         channel = f"{self.prefix}{prefix}{uuid.uuid4().hex}"
         self.channels[channel] = Queue(self.capacity, self.capacity_bytes)
         self._joined[channel] = set()
-        self._link(channel).want(channel)
+        await self._link(channel).join(channel)
         return channel
 
     async def receive(self, channel: str) -> dict[str, Any]:

@@ -170,10 +170,6 @@ class RightsType(ObjectType):
 
     name = RIGHTS
 
-    @cached_property
-    def model(self) -> type[models.Model]:
-        return get_user_model()
-
     def public_id(self, pk: Any) -> str:
         return ""
 

@@ -221,12 +221,15 @@ class TestResync:
             await in_thread(Stream.objects.all().delete)
             await in_thread(NotificationOutbox.objects.all().delete)
             await rename(ticket, "Restored")
-            frames = [await socket.receive() for _ in range(2)]
+            frames = [await socket.receive() for _ in range(3)]
+        (page,) = [frame for frame in frames if frame["type"] == "snapshot"]
+        frames.remove(page)
         assert {"epoch"} == {frame["reason"] for frame in frames}
         assert not {frame["epoch"] for frame in frames} & {frame["epoch"] for frame in before}
         payloads = {frame["object_type"]: frame.get("payload") for frame in frames}
         assert "Restored" == payloads["ticket"]["title"]
         assert payloads["project.tickets"] is None
+        assert (["Restored"], True) == ([item["title"] for item in page["items"]], page["done"])
 
     async def test_what_may_no_longer_be_seen_ends(self, demo, ticket, project):
         """

@@ -91,6 +91,27 @@ class TestInvalid:
             ("action", {"action": "dance"}),
             ("action", {"action": ["subscribe"]}),
             ("since", {"object_type": "ticket", "id": TICKET, "since": {}}),
+            ("since", {"object_type": "ticket", "id": TICKET, "since": 7}),
+            *(
+                ("since", {"object_type": "ticket", "id": TICKET, "since": since})
+                for since in (
+                    {"epoch": "x"},
+                    {"offset": 1},
+                    {"epoch": "x", "offset": -1},
+                    {"epoch": "x", "offset": True},
+                    {"epoch": "x", "offset": "1"},
+                    {"epoch": "x", "offset": 2**63},
+                    {"epoch": 7, "offset": 1},
+                    {"epoch": "x" * 65, "offset": 1},
+                    {"epoch": "x", "offset": 1, "more": 1},
+                )
+            ),
+            ("snapshot", {"object_type": "ticket", "id": TICKET, "snapshot": 1}),
+            ("snapshot", {"object_type": "ticket", "id": TICKET, "snapshot": "true"}),
+            ("subscriptions", {"subscriptions": []}),
+            ("subscriptions", {"subscriptions": "all"}),
+            ("object_type", {"subscriptions": [{}], "object_type": "ticket"}),
+            ("subscriptions", {"action": "ping", "subscriptions": []}),
             ("ref", {"action": "ping", "ref": "a" * 65}),
             ("ref", {"action": "ping", "ref": True}),
             ("ref", {"action": "ping", "ref": 1.5}),
@@ -121,7 +142,9 @@ VALUES = st.recursive(
     ),
     max_leaves=10,
 )
-KEYS = st.sampled_from(["action", "ref", "object_type", "id", "since", "x"])
+KEYS = st.sampled_from(
+    ["action", "ref", "object_type", "id", "since", "snapshot", "subscriptions", "x"]
+)
 
 
 @given(st.dictionaries(KEYS, VALUES) | VALUES | st.text())

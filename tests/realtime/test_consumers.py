@@ -22,6 +22,7 @@ from tests.sockets import (
     rename_table,
     signed_in,
     subject,
+    token_of,
     write,
 )
 
@@ -261,6 +262,29 @@ class TestIsolation:
             )
             assert 4500 == await socket.closed()
         assert "The consumer failed" in caplog.text
+
+    async def test_a_deaf_socket_is_closed(self, settings, demo, caplog):
+        """
+        If the channel layer fails it, the client comes back to one that hears.
+        """
+        settings.CHANNEL_LAYERS = {"default": {"BACKEND": "tests.layers.BrokenLayer"}}
+        headers = await token_of(demo)
+        async with connected(headers) as socket:
+            codes = [await socket.communicator.receive_output(10) for _ in range(2)]
+            assert 4500 in [message.get("code") for message in codes]
+        assert "A source of messages broke" in caplog.text
+
+    async def test_with_the_database_away_nobody_comes_in(self, demo):
+        """
+        The client is told to come back.
+        """
+        headers = await token_of(demo)
+        await in_thread(rename_table, "authtoken_token", "away")
+        try:
+            async with connected(headers) as socket:
+                assert 4500 == await socket.closed()
+        finally:
+            await in_thread(rename_table, "away", "authtoken_token")
 
 
 async def test_a_wrong_address_is_refused():

@@ -130,6 +130,21 @@ class TestSlow:
             assert {"type": "pong"} == await socket.receive()
             assert 4503 == await socket.closed()
 
+    async def test_who_also_does_harm_is_closed_once(self, settings, demo):
+        """
+        The first reason is the one that is said.
+        """
+        settings.REALTIME = {"SLOW_SECONDS": 0.3, "SUBSCRIPTIONS": 0, "COMMANDS_PER_SECOND": 1}
+        async with signed_in(demo) as socket:
+            (served,) = rounds().sockets
+            socket.stop_reading()
+            for _ in range(2):
+                await socket.send({"action": "ping"})
+            await until(lambda: served.is_closed)
+            assert {"type": "pong"} == await socket.receive()
+            assert 4503 == await socket.closed()
+            assert await socket.communicator.receive_nothing()
+
     async def test_a_server_that_never_takes_the_close_keeps_nothing(self, settings, demo, ticket):
         """
         The socket has left its groups, whether or not its client ever hears of it.

@@ -24,7 +24,7 @@ from apps.realtime.registry import (
 )
 from apps.tickets.live import ProjectType, TicketType
 from apps.tickets.models import Project, Ticket
-from tests.library.models import Card
+from tests.library.models import Card, Item
 
 
 class UserSerializer(serializers.ModelSerializer):
@@ -129,6 +129,7 @@ def test_a_name_is_plain_and_short(name):
         ({"deciding": ("status", "nothing")}, "Ticket.nothing is no field with a column"),
         ({"deciding": ("pk",)}, "Ticket.pk is no field with a column"),
         ({"many_to_many": ("title",)}, "Ticket.title is no many-to-many field"),
+        ({"grants": ("title",)}, "Ticket.title is no many-to-many field"),
     ],
     ids=str,
 )
@@ -141,6 +142,17 @@ def test_fields_are_what_they_are_named_for(names, problem):
     with pytest.raises(RegistrationError, match=problem):
         register(kind)
     assert "x" not in registry.names()
+
+
+def test_rights_are_granted_to_users():
+    """
+    A many-to-many field to anything else says nothing of who may see the object.
+    """
+    meta = type("Meta", (), {"model": Item, "fields": ["id"]})
+    serializer = type("ItemSerializer", (serializers.ModelSerializer,), {"Meta": meta})
+    names = {"name": "x", "serializer_class": serializer, "grants": ("tags",)}
+    with pytest.raises(RegistrationError, match="is not about users"):
+        register(type("Kind", (ObjectType,), names))
 
 
 @isolate_apps("apps.tickets")

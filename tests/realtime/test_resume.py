@@ -3,9 +3,12 @@
 import asyncio
 
 import pytest
+from django.db import connection
 
 from apps.outbox.models import NotificationOutbox, Stream
 from apps.realtime import hashids
+from apps.realtime.registry import register, unregister
+from apps.tickets.live import TicketType
 from apps.tickets.models import Project, Ticket
 from tests.law import number_all
 from tests.sockets import (
@@ -365,7 +368,83 @@ class TestSeveral:
             assert "subscribed" == (await socket.ask(subject(ticket)))["type"]
 
 
+class Fickle(TicketType):
+    """Tickets that are seen at first, and not at a second look."""
+
+    looks = 0
+
+    def visible_to(self, user):
+        Fickle.looks += 1
+        return super().visible_to(user) if Fickle.looks % 2 else Ticket.objects.none()
+
+
+class TestSnapshot:
+    async def test_what_goes_at_that_moment_is_not_found(self, demo, ticket):
+        """
+        Between the look whether it may be seen and the look at it.
+        """
+        unregister("ticket")
+        register(Fickle)
+        try:
+            async with signed_in(demo) as socket:
+                answer = await socket.ask({**subject(ticket), "snapshot": True})
+                assert "not_found" == answer["code"]
+                assert "subscribed" == (await socket.ask(subject(ticket)))["type"]
+        finally:
+            unregister("ticket")
+            register(TicketType)
+
+    async def test_pages_are_bounded_in_bytes(self, settings, demo, project, ticket):
+        """
+        A page has as much as FRAME_BYTES hold, one object at least, and nothing is left out.
+        """
+        settings.REALTIME = {"FRAME_BYTES": 1500}
+        titles = [letter * 100 for letter in "abcdefgh"]
+        for title in titles:
+            await in_thread(
+                Ticket.objects.create, project=project, title=title, description=title * 4
+            )
+        await in_thread(
+            Ticket.objects.create, project=project, title="Long", description="x" * 9000
+        )
+        async with signed_in(demo) as socket:
+            await socket.ask({**collection(project), "snapshot": True})
+            pages = [await socket.receive()]
+            while not pages[-1]["done"]:
+                pages.append(await socket.receive())
+        assert [ticket.title, *titles, "Long"] == [
+            item["title"] for page in pages for item in page["items"]
+        ]
+        assert 4 < len(pages) < 10
+
+    async def test_of_an_empty_collection_is_one_page(self, demo, project, ticket):
+        """
+        With nothing in it.
+        """
+        await in_thread(ticket.delete)
+        async with signed_in(demo) as socket:
+            await socket.ask({**collection(project), "snapshot": True})
+            page = await socket.receive()
+        assert ([], True) == (page["items"], page["done"])
+
+
 class TestInterrupted:
+    async def test_a_catch_up_that_cannot_begin_is_refused(self, demo, ticket):
+        """
+        If the history can't be read, nothing is subscribed, and the client tries again.
+        """
+        since = await where(demo, subject(ticket))
+        await missed(ticket, 1)
+        async with signed_in(demo) as socket:
+            await in_thread(_spoil, "payload", "away")
+            try:
+                answer = await socket.ask({**subject(ticket), "since": since})
+            finally:
+                await in_thread(_spoil, "away", "payload")
+            assert ("unavailable", True) == (answer["code"], answer["temporary"])
+            assert (await socket.ask({**subject(ticket), "since": since}))["recovered"]
+            assert 2 == (await socket.receive())["offset"]
+
     async def test_unsubscribing_during_a_catch_up_ends_it(self, settings, demo, ticket):
         """
         After the answer nothing of it comes.
@@ -389,8 +468,17 @@ class TestInterrupted:
         async with signed_in(demo) as socket:
             await in_thread(rename_table, "tickets_ticket", "away")
             try:
-                answer = await socket.ask({**collection(project), "snapshot": True})
+                own = {"object_type": "me", "id": "me"}
+                entries = [{**collection(project), "snapshot": True}, own]
+                answer = await socket.ask({"subscriptions": entries})
                 assert "subscribed" == answer["type"]
                 assert 4500 == await socket.closed()
+                assert await socket.communicator.receive_nothing()
             finally:
                 await in_thread(rename_table, "away", "tickets_ticket")
+
+
+def _spoil(old, new):
+    """Rename the column of the payloads: what asks for them fails, what doesn't goes on."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"ALTER TABLE outbox_notificationoutbox RENAME COLUMN {old} TO {new}")

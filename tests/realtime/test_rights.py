@@ -10,6 +10,7 @@ from django.test import Client
 from rest_framework.authtoken.models import Token
 
 from apps.outbox.models import NotificationOutbox
+from apps.realtime import grants
 from apps.realtime.database import in_rounds
 from apps.realtime.grants import rights_stream
 from apps.realtime.rounds import rounds
@@ -190,6 +191,15 @@ def _put_out(user, how):
     else:
         user.set_password("another")
         user.save()
+
+
+def test_without_tokens_there_are_none_to_watch(settings):
+    """
+    A site that has only sessions needs no table of tokens.
+    """
+    assert 2 == len(list(grants.announcers()))
+    settings.INSTALLED_APPS = [a for a in settings.INSTALLED_APPS if not a.endswith("authtoken")]
+    assert 1 == len(list(grants.announcers()))
 
 
 class TestWithoutAPush:

@@ -6,6 +6,7 @@ import pytest
 from django.db import connection
 
 from apps.outbox.models import NotificationOutbox, Stream
+from apps.realtime.consumers import NotificationConsumer
 from apps.realtime.database import in_rounds
 from apps.realtime.rounds import rounds
 from tests.law import number_all
@@ -134,6 +135,15 @@ def _fail(ticket):
     number_all()
     rows = NotificationOutbox.objects.filter(stream=f"ticket:{ticket.pk}", offset=2)
     rows.update(failed_at="2026-11-22T00:00Z", error_type="E")
+
+
+async def test_behind_before_anybody_came_in():
+    """
+    The channel is there before its user is known: there is nothing to look at yet.
+    """
+    socket = NotificationConsumer()
+    socket.user, socket.subscriptions = None, {}
+    await socket.behind({"type": "behind"})
 
 
 async def test_it_goes_by_itself(settings, demo, ticket):

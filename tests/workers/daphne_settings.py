@@ -5,4 +5,4 @@ import os
 
 from config.settings import *  # noqa: F403
 
-REALTIME = json.loads(os.environ["DAPHNE_REALTIME"])
+REALTIME = json.loads(os.environ.get("DAPHNE_REALTIME", "{}"))
