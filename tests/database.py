@@ -38,6 +38,14 @@ def statements(change: Callable[[], Any]) -> list[str]:
     return [query["sql"].split()[0] for query in captured]
 
 
+def alter_system(setting: str) -> None:
+    """Change a setting of the server, for everybody, until it is changed again."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"ALTER SYSTEM SET {setting}")
+        cursor.execute("SELECT pg_reload_conf()")
+    time.sleep(0.5)  # nothing says when the signal has arrived
+
+
 def wait_for_a_waiting_lock() -> None:
     """Return when another connection waits for a lock, of this one's perhaps."""
     end = time.monotonic() + PATIENCE

@@ -70,21 +70,12 @@ def timed_ring(using: str) -> None:
 
 @pytest.fixture(autouse=True)
 def as_in_production(settings: Any) -> Iterator[None]:
-    """Commits wait for the disk, and the bell is rung."""
+    """The bell is rung."""
     settings.OUTBOX = {**settings.OUTBOX, "BELL": f"{__name__}.timed_ring"}
     TIMES.clear()
     TIMES.measuring = False
-    _alter("fsync = on")
     yield
-    _alter("fsync = off")
     clear()
-
-
-def _alter(setting: str) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute(f"ALTER SYSTEM SET {setting}")
-        cursor.execute("SELECT pg_reload_conf()")
-    time.sleep(0.5)  # nothing says when the signal has arrived
 
 
 @contextmanager

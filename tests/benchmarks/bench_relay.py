@@ -32,6 +32,7 @@ from apps.outbox.claim import claim, load, release, settle
 from apps.outbox.models import NotificationOutbox, shard_of
 from apps.outbox.retention import prune
 from apps.tickets.models import Ticket
+from tests.database import alter_system
 from tests.processes import Site
 from workers import bell
 from workers.relay import Relay
@@ -63,19 +64,10 @@ for name in map("ticket:{}".format, range(1000)):
 
 @pytest.fixture(autouse=True)
 def as_in_production(settings: Any) -> Iterator[None]:
-    """Commits wait for the disk; the bell is rung where somebody listens."""
+    """The bell is rung where somebody listens."""
     settings.OUTBOX = {**settings.OUTBOX, "BELL": ""}
-    _alter("fsync = on")
     yield
-    _alter("fsync = off")
     bell.clear()
-
-
-def _alter(setting: str) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute(f"ALTER SYSTEM SET {setting}")
-        cursor.execute("SELECT pg_reload_conf()")
-    time.sleep(0.5)  # nothing says when the signal has arrived
 
 
 def fill(rows: int) -> None:
@@ -264,7 +256,7 @@ def _claim_cost() -> tuple[float, float]:
 def test_a_long_run(vacuum: str, settings: Any) -> None:
     """The size of table and indexes while rows come, are published and are pruned, as fast as may be."""
     settings.OUTBOX = {**settings.OUTBOX, "RETENTION_SECONDS": LONG_RUN_RETENTION}
-    _alter("autovacuum_naptime = 5")
+    alter_system("autovacuum_naptime = 5")
     with connection.cursor() as cursor:
         cursor.execute("SELECT reloptions FROM pg_class WHERE relname = %s", [OUTBOX])
         (options,) = cursor.fetchone()
@@ -286,7 +278,7 @@ def test_a_long_run(vacuum: str, settings: Any) -> None:
     with connection.cursor() as cursor:
         if vacuum != "ours":
             cursor.execute(f"ALTER TABLE {OUTBOX} SET ({', '.join(options)})")
-    _alter("autovacuum_naptime = 60")
+    alter_system("autovacuum_naptime = 60")
     if vacuum != "ours":
         print(
             "\n| autovacuum | rows | after a quarter, MiB | half | all | rows/s, first half | second |"

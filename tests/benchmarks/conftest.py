@@ -1,0 +1,15 @@
+"""What all benchmarks need."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.database import alter_system
+
+
+@pytest.fixture(autouse=True)
+def commits_wait(transactional_db: None) -> Iterator[None]:
+    """Commits wait for the disk, as in production."""
+    alter_system("fsync = on")
+    yield
+    alter_system("fsync = off")
