@@ -1,0 +1,39 @@
+"""The consumer, and where sockets arrive."""
+
+from typing import Any
+
+from channels.auth import AuthMiddlewareStack
+from channels.generic.websocket import AsyncJsonWebsocketConsumer
+from channels.routing import ProtocolTypeRouter, URLRouter
+from channels.security.websocket import AllowedHostsOriginValidator
+from django.core.asgi import get_asgi_application
+from django.urls import path
+
+
+class PlainConsumer(AsyncJsonWebsocketConsumer):
+    """Joins the group that it is asked for, and sends what the group gets."""
+
+    async def connect(self) -> None:
+        """Called when a client connects."""
+        await self.accept()
+        await self.send_json({"type": "hello"})
+
+    async def receive_json(self, content: Any, **kwargs: Any) -> None:
+        """Called with each frame of the client."""
+        await self.channel_layer.group_add(
+            f"{content['object_type']}.{content['id']}", self.channel_name
+        )
+        await self.send_json({"type": "subscribed"})
+
+    async def notify(self, message: dict[str, Any]) -> None:
+        """Called with each message of a group."""
+        await self.send_json({"type": "UPDATE_TICKET", "payload": message["payload"]})
+
+
+websocket = URLRouter([path("ws/notifications/", PlainConsumer.as_asgi())])
+application = ProtocolTypeRouter(
+    {
+        "http": get_asgi_application(),
+        "websocket": AllowedHostsOriginValidator(AuthMiddlewareStack(websocket)),
+    }
+)
