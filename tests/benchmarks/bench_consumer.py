@@ -224,6 +224,7 @@ def _resume(
     site.clients.wait(MISSED if site.name == Ours.name else 0)
     seconds = time.monotonic() - begun
     heard = site.clients.take()
+    assert {"subscribed"} == {json.loads(one.answers[1])["type"] for one in heard}
     site.check(heard, [position.offset for position in since for _ in tokens[0]])
     return seconds, sum(MISSED - len(one.notifications) for one in heard)
 
