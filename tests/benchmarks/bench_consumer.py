@@ -130,7 +130,11 @@ def test_burst(tmp_path: Path, project: Project, relay: Relay) -> None:
     )
     relay.drain()
     header(
-        f"{BURST} changes to {BURST_SOCKETS} sockets", "seconds", "lost", "repeated", "reordered"
+        f"{BURST} changes to {BURST_SOCKETS} sockets",
+        "seconds",
+        "never shown",
+        "repeated",
+        "reordered",
     )
     for kind in SITES:
         with kind(tmp_path / kind.name) as site:
@@ -159,7 +163,7 @@ def _save_all(site: Ours, tickets: Sequence[Ticket]) -> None:
 
 
 def _judge(bodies: Iterable[bytes]) -> tuple[int, int, int]:
-    """Return how many changes were lost, repeated and shown after a later one."""
+    """Return how many changes were never shown, shown again, and shown after a later one."""
     numbers = [int(json.loads(body)["payload"]["title"].split()[1]) for body in bodies]
     latest, reordered = -1, 0
     for number in numbers:
