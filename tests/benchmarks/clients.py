@@ -10,12 +10,13 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any, Self
 
 TEXT, PING, PONG = 0x1, 0x9, 0xA
 PATIENCE = 60.0
+#: Daphne's backlog is 50. Whom it doesn't take the kernel tries again, each time after twice as long.
+AT_THE_DOOR = 40
 HANDSHAKE = (
     "GET /ws/notifications/ HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nOrigin: http://127.0.0.1\r\n"
     "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
@@ -41,6 +42,7 @@ class Socket(asyncio.Protocol):
         self._command = command.encode()
         self._buffer = b""
         self._is_open = False
+        self.greeted = asyncio.Event()
         self.heard = Heard()
 
     def connection_made(self, transport: Any) -> None:
@@ -75,6 +77,7 @@ class Socket(asyncio.Protocol):
         elif b'"ping"' not in body[:32]:
             self.heard.answers.append(body)
             if b'"hello"' in body[:32]:
+                self.greeted.set()
                 self._send(TEXT, self._command)
 
     def _send(self, opcode: int, body: bytes) -> None:
@@ -103,12 +106,10 @@ class Fleet:
         self.sockets: list[Socket] = []
 
     async def open(self, port: int, pairs: Iterable[tuple[str, str]]) -> bool:
-        """Open a socket for each token and command, at once; whether all are answered."""
-        loop, new = asyncio.get_running_loop(), [Socket(port, *pair) for pair in pairs]
+        """Open a socket for each token and command; whether all are answered."""
+        new, door = [Socket(port, *pair) for pair in pairs], asyncio.Semaphore(AT_THE_DOOR)
         self.sockets += new
-        await asyncio.gather(
-            *(loop.create_connection(partial(_same, one), "127.0.0.1", port) for one in new)
-        )
+        await asyncio.gather(*(_enter(one, port, door) for one in new))
         return await _comes(lambda: all(len(one.heard.answers) > 1 for one in new), PATIENCE)
 
     async def wait(self, notifications: int, seconds: float) -> bool:
@@ -126,8 +127,11 @@ class Fleet:
         return found
 
 
-def _same(socket: Socket) -> Socket:
-    return socket
+async def _enter(socket: Socket, port: int, door: asyncio.Semaphore) -> None:
+    async with door:
+        await asyncio.get_running_loop().create_connection(lambda: socket, "127.0.0.1", port)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(socket.greeted.wait(), PATIENCE)
 
 
 async def _comes(condition: Callable[[], bool], seconds: float) -> bool:

@@ -21,4 +21,4 @@ def compare(what: str, found: Mapping[str, Sequence[float]], digits: int = 0) ->
     for name, values in found.items():
         median = statistics.median(values)
         cells = [f"{value:.{digits}f}" for value in (median, min(values), max(values))]
-        row(name, *cells, f"{median / plain:.2f}" if plain else "")
+        row(name, *cells, f"{median / plain:.2f}" if plain > 0.01 else "")
