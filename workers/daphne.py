@@ -18,6 +18,9 @@ from apps.realtime.conf import realtime_settings
 
 from .connections import FAREWELL_SECONDS, HTTPConnection, NotificationProtocol
 
+#: Connections that may wait to be let in: after a restart all clients come at once. Twisted's 50 has the
+#: others try again after a second, then two, then four.
+BACKLOG = 1024
 #: How long the clients have to answer the close when the server ends.
 CLOSE_SECONDS = 2.0
 
@@ -26,11 +29,15 @@ class NotificationServer(Server):
     """Waits for slow readers, says why it ends a socket, and ends when it is told to."""
 
     connections: dict[Any, dict[str, Any]]
+    endpoints: list[str]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.ready_callable = self._prepare_connections
         self.ports: list[Any] = []
+        self.endpoints = [
+            f"{e}:backlog={BACKLOG}" if e.startswith("tcp:") else e for e in self.endpoints
+        ]
         # Daphne's ping ends a socket without a code. The sockets have their own.
         self.ping_interval, self.ping_timeout = math.inf, 0
 

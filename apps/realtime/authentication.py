@@ -14,6 +14,9 @@ from rest_framework.exceptions import AuthenticationFailed
 
 from .close_codes import CloseCode
 
+#: The authorization header, or else the key of the session.
+Credentials = tuple[str | None, str | None]
+
 LOCAL_HOSTS = ["localhost", "127.0.0.1", "[::1]"]
 
 
@@ -56,8 +59,8 @@ def authenticate(scope: dict[str, Any]) -> Any:
     return user
 
 
-def credentials(scope: dict[str, Any]) -> tuple[str | None, str | None]:
-    """Return what `authenticate` goes by: the authorization header, or else the key of the session."""
+def credentials(scope: dict[str, Any]) -> Credentials:
+    """Return what `authenticate` goes by."""
     request = _request(scope)
     header = request.META.get("HTTP_AUTHORIZATION")
     session = request.COOKIES.get(settings.SESSION_COOKIE_NAME)

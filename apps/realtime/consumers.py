@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from . import frames
-from .authentication import RefusedError, authenticate, refuse_origin
+from .authentication import RefusedError, authenticate, credentials, refuse_origin
 from .catch_up import read_page
 from .close_codes import CloseCode
 from .commands import Command, parse
@@ -42,7 +42,7 @@ class NotificationConsumer(ForwardingSocket):
         if rounds().is_full(user):
             await self.close(CloseCode.TOO_MANY)
             return
-        self.user = user
+        self.user, self.credentials = user, credentials(self.scope)
         now = asyncio.get_running_loop().time()
         self._bucket = TokenBucket(now)
         #: Refusals in a row that a client in its senses would not earn.

@@ -1,6 +1,8 @@
 """The one crossing from sockets to the database: a few threads of its own, and never for long."""
 
 import asyncio
+import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
@@ -21,6 +23,10 @@ T = TypeVar("T")
 
 #: What says that the database is away, or too slow.
 DATABASE_AWAY = (DatabaseError, InterfaceError, TimeoutError)
+
+#: A connection that was used so short a time ago is taken to be there.
+FRESH_SECONDS = 1.0
+_fresh = threading.local()
 
 #: Reads that nobody has begun yet, by what they read.
 _waiting: dict[Any, "Future[Any]"] = {}
@@ -82,8 +88,12 @@ def _tidy(function: Callable[P, T]) -> Callable[P, T]:
 
     def run(*args: P.args, **kwargs: P.kwargs) -> T:
         close_old_connections()
+        # What was fine a moment ago is not asked again: the question costs as much as what follows.
+        connection.health_check_done = time.monotonic() < getattr(_fresh, "until", 0)  # type: ignore[attr-defined]  # Django's own
         try:
-            return function(*args, **kwargs)
+            result = function(*args, **kwargs)
+            _fresh.until = time.monotonic() + FRESH_SECONDS
+            return result
         finally:
             close_old_connections()
 

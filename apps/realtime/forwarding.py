@@ -5,14 +5,13 @@ import logging
 from dataclasses import replace
 
 from . import frames
-from .authentication import credentials
 from .catch_up import Page, read_page
 from .close_codes import CloseCode
 from .database import DATABASE_AWAY, in_database, shared
 from .grants import session_mark
 from .registry import kind_of_collection
 from .resume import read_items, read_present
-from .rights import Ruling, rule
+from .rights import KEEP, rule
 from .socket import Message, Socket
 from .subscriptions import Subscription, Verdict
 
@@ -112,7 +111,7 @@ class ForwardingSocket(Socket):
         if self.user is None or message["stream"] != self.rights:
             return
         self.note_rights(message["offset"])
-        _, session = credentials(self.scope)
+        _, session = self.credentials
         payload = json.loads(message["frame"] or "{}").get("payload", {})
         if session is not None and payload.get("session") == session_mark(session):
             await self.close(CloseCode.NOT_AUTHENTICATED)
@@ -132,7 +131,7 @@ class ForwardingSocket(Socket):
 
     async def obey(self, message: Message) -> None:
         """Called when somebody has looked at what the socket may keep."""
-        ruling, self.ruling = self.ruling, Ruling()
+        ruling, self.ruling = self.ruling, KEEP
         if not ruling.is_authenticated:
             await self.close(CloseCode.NOT_AUTHENTICATED)
         for stream in ruling.lost & self.subscriptions.keys():

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .authentication import RefusedError, authenticate, credentials
+from .authentication import Credentials, RefusedError, authenticate
 from .registry import owner_type
 from .resume import visible_streams
 from .subscriptions import Subscription
@@ -16,6 +16,7 @@ class Holding:
     """What a socket has: the handshake that it came in by, whose it is, what it follows."""
 
     scope: dict[str, Any]
+    credentials: Credentials
     user_pk: Any
     subscriptions: tuple[Subscription, ...]
 
@@ -30,6 +31,10 @@ class Ruling:
     lost: frozenset[str] = frozenset()
     #: Streams of what is no more.
     gone: frozenset[str] = frozenset()
+
+
+#: Nothing changes.
+KEEP = Ruling()
 
 
 def rule(holdings: Sequence[Holding]) -> list[Ruling]:
@@ -65,13 +70,13 @@ def _users(holdings: Sequence[Holding]) -> list[Any]:
     """Return each socket's user; None if there is none any more, or another one."""
     found: dict[Any, Any] = {}
     for holding in holdings:
-        key = credentials(holding.scope)
+        key = holding.credentials
         if key not in found:
             try:
                 found[key] = authenticate(holding.scope)
             except RefusedError:
                 found[key] = None
-    users = (found[credentials(holding.scope)] for holding in holdings)
+    users = (found[holding.credentials] for holding in holdings)
     return [
         user if user is not None and user.pk == holding.user_pk else None
         for holding, user in zip(holdings, users, strict=True)

@@ -25,7 +25,8 @@ logger = logging.getLogger(__name__)
 STREAMS_AT_ONCE, SOCKETS_AT_ONCE = 1000, 100
 #: Looks in the time in which a lost push must be found: it takes two, and the second one takes a while.
 LOOKS = 2.5
-HEARTBEAT_LOOK_SECONDS = 1.0
+#: Between looks whose heartbeat is due, and who takes nothing.
+LOOK_SECONDS = 0.5
 
 
 class Rounds:
@@ -50,7 +51,7 @@ class Rounds:
             self._tasks = [
                 asyncio.create_task(_repeat(seconds, step))
                 for seconds, step in (
-                    (lambda: HEARTBEAT_LOOK_SECONDS, self.send_heartbeats),
+                    (lambda: LOOK_SECONDS, self.look_at_clients),
                     (
                         lambda: realtime_settings().POSITION_CHECK_SECONDS / LOOKS,
                         self.check_positions,
@@ -71,12 +72,14 @@ class Rounds:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def send_heartbeats(self) -> None:
-        """Remind each socket whose time it is of its heartbeat."""
-        now = asyncio.get_running_loop().time()
+    async def look_at_clients(self) -> None:
+        """Remind each socket whose time it is of its heartbeat; cut off those whose clients take nothing."""
+        now, patience = asyncio.get_running_loop().time(), realtime_settings().SLOW_SECONDS
         for socket in self.sockets:
             if now >= socket.heartbeat_at:
                 socket.remind("heartbeat")
+            if socket.sending_since is not None and now - socket.sending_since >= patience:
+                socket.cut()
 
     async def check_positions(self) -> None:
         """

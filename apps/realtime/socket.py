@@ -5,21 +5,25 @@ import json
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from channels.consumer import AsyncConsumer, get_handler_name
 from channels.exceptions import StopConsumer
 from channels.layers import get_channel_layer
 
+from .authentication import Credentials
 from .close_codes import CloseCode
 from .conf import realtime_settings
 from .grants import rights_stream
 from .groups import group_for
-from .rights import Holding, Ruling
+from .rights import KEEP, Holding
 from .subscriptions import Subscription
 
 logger = logging.getLogger(__name__)
 
+#: What says to a socket that it has been reminded.
+WAKE = {"type": "wake"}
 #: Messages that are taken out of their queues before the last one is done with.
 INBOX_MESSAGES = 16
 
@@ -37,21 +41,29 @@ class Socket(AsyncConsumer):
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         self.scope, self.base_send = scope, send
         self.user: Any = None
+        self.credentials: Credentials = (None, None)
         self.subscriptions: dict[str, Subscription] = {}
-        self.ruling = Ruling()
+        self.ruling = KEEP
         self.is_closed = False
         self.heartbeat_at = 0.0
+        #: When the server began to wait for the client to take what it is sent; none while it doesn't.
+        self.sending_since: float | None = None
+        self._is_cut = False
         self._rights_offset: int | None = None
         self._inbox: asyncio.Queue[Message] = asyncio.Queue(INBOX_MESSAGES)
         self._reminders: dict[tuple[str, str], None] = {}
-        self._reminded = asyncio.Event()
+        self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
         self.channel_layer = get_channel_layer(self.channel_layer_alias)
         self.channel_name = await self.channel_layer.new_channel()
-        sources = (receive, self._receive_from_layer, self._next_reminder)
-        pumps = [asyncio.create_task(self._pump(source)) for source in sources]
+        receive_from_layer = partial(self.channel_layer.receive, self.channel_name)
+        pumps = [
+            asyncio.create_task(self._pump(source)) for source in (receive, receive_from_layer)
+        ]
         try:
             while True:
                 await self.dispatch(await self._inbox.get())
+                if self._reminders:  # one for each message: neither waits for all of the other
+                    await self._look_after_reminder()
         except StopConsumer:
             pass
         finally:
@@ -79,18 +91,18 @@ class Socket(AsyncConsumer):
     def remind(self, kind: str, stream: str = "") -> None:
         """Have the socket look at something when it comes to it, once however often it is reminded."""
         self._reminders[kind, stream] = None
-        self._reminded.set()
+        if self._inbox.empty():
+            self._inbox.put_nowait(WAKE)
 
-    async def _next_reminder(self) -> Message:
-        while not self._reminders:
-            self._reminded.clear()
-            await self._reminded.wait()
+    async def wake(self, message: Message) -> None:
+        """Called when there was nothing but a reminder."""
+
+    async def _look_after_reminder(self) -> None:
         kind, stream = next(iter(self._reminders))
         del self._reminders[kind, stream]
-        return {"type": kind, "stream": stream}
-
-    async def _receive_from_layer(self) -> Message:
-        return await self.channel_layer.receive(self.channel_name)  # type: ignore[no-any-return]
+        await self.dispatch({"type": kind, "stream": stream})
+        if self._reminders and self._inbox.empty():
+            self._inbox.put_nowait(WAKE)
 
     async def _pump(self, source: Callable[[], Awaitable[Message]]) -> None:
         """Move messages into the inbox, no more than it holds: the rest waits where it is bounded."""
@@ -112,14 +124,25 @@ class Socket(AsyncConsumer):
     # Out
 
     async def send(self, message: Message) -> None:
-        """Send, and wait until the client can take more; one that doesn't for too long is cut off."""
+        """Send, and wait until the client can take more; unless somebody loses patience with it."""
         if self.is_closed:
             return
+        self.sending_since = self._loop.time()
         try:
-            async with asyncio.timeout(realtime_settings().SLOW_SECONDS):
-                await self.base_send(message)
-        except TimeoutError:
+            await self.base_send(message)
+        except asyncio.CancelledError:
+            if not self._is_cut or self._task is None or self._task.uncancel():
+                raise
             await self.close(CloseCode.TOO_SLOW)
+        finally:
+            self.sending_since = None
+
+    def cut(self) -> None:
+        """End the socket in the middle of a send: its client takes nothing."""
+        # Not by a timeout for each send, which takes longer than the send.
+        if self.sending_since is not None and self._task is not None and not self._is_cut:
+            self._is_cut = True
+            self._task.cancel()
 
     async def send_frame(self, frame: dict[str, Any]) -> None:
         """Send a control frame."""
@@ -147,7 +170,12 @@ class Socket(AsyncConsumer):
     def holding(self) -> Holding:
         """What the socket has, for who decides whether it may keep it."""
         subscriptions = tuple(self.subscriptions.values())
-        return Holding(scope=self.scope, user_pk=self.user.pk, subscriptions=subscriptions)
+        return Holding(
+            scope=self.scope,
+            credentials=self.credentials,
+            user_pk=self.user.pk,
+            subscriptions=subscriptions,
+        )
 
     def note_rights(self, offset: int) -> bool:
         """Note how far the user's rights were looked at; return whether there was more than was known."""

@@ -3,10 +3,12 @@
 import asyncio
 
 import pytest
+from channels.testing import WebsocketCommunicator
 
 from apps.realtime.limits import TokenBucket
 from apps.realtime.rounds import rounds
-from tests.sockets import connected, signed_in, subject, until
+from apps.realtime.routing import websocket
+from tests.sockets import Socket, connected, signed_in, subject, token_of, until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -129,6 +131,35 @@ class TestSlow:
             await until(lambda: served.is_closed)
             assert {"type": "pong"} == await socket.receive()
             assert 4503 == await socket.closed()
+
+    async def test_who_reads_is_left_alone(self, demo):
+        """
+        A socket that waits for nobody can't be cut.
+        """
+        async with signed_in(demo) as socket:
+            (served,) = rounds().sockets
+            served.cut()
+            assert await socket.answers()
+
+    async def test_a_server_that_ends_it_meanwhile_is_obeyed(self, demo, ticket):
+        """
+        Whoever cancels the consumer ends it, whatever it waits for; it leaves its groups.
+        """
+        headers = await token_of(demo)
+        communicator = WebsocketCommunicator(websocket, "/ws/notifications/", headers=headers)
+        await communicator.connect()
+        socket = Socket(communicator)
+        assert "hello" == (await socket.receive())["type"]
+        await socket.ask(subject(ticket))
+        (served,) = rounds().sockets
+        socket.stop_reading()
+        for _ in range(2):
+            await socket.send({"action": "ping"})
+        await until(lambda: served.sending_since)
+        communicator.future.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await communicator.future
+        assert {} == served.channel_layer._get_layer().groups
 
     async def test_who_also_does_harm_is_closed_once(self, settings, demo):
         """
