@@ -42,7 +42,7 @@ class RealtimeSettings:
     #: A push that got lost is found and made good within this time.
     POSITION_CHECK_SECONDS: float = 5.0
     #: A lost right that nobody announces is noticed within this time.
-    REAUTHORISE_SECONDS: float = 30.0
+    REAUTHORISE_SECONDS: float = 60.0
     #: A client that has not read what waits for it after this time is cut off.
     SLOW_SECONDS: float = 30.0
     #: Threads of one process that serve its sockets' reads, and how long each may take, waiting included.

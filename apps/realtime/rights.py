@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .authentication import Credentials, RefusedError, authenticate
+from .authentication import Credentials, authenticate_again
 from .registry import owner_type
 from .resume import visible_streams
 from .subscriptions import Subscription
@@ -41,8 +41,8 @@ def rule(holdings: Sequence[Holding]) -> list[Ruling]:
     """
     Say of each socket what it may keep.
 
-    Each session or token is looked at once, and for each user each type; then what nobody was seen to
-    see, whether it is there at all.
+    All tokens are looked at together, each session once, and for each user each type; then what nobody
+    was seen to see, whether it is there at all.
     """
     users = _users(holdings)
     followed: dict[Any, dict[str, Subscription]] = defaultdict(dict)
@@ -68,14 +68,7 @@ def rule(holdings: Sequence[Holding]) -> list[Ruling]:
 
 def _users(holdings: Sequence[Holding]) -> list[Any]:
     """Return each socket's user; None if there is none any more, or another one."""
-    found: dict[Any, Any] = {}
-    for holding in holdings:
-        key = holding.credentials
-        if key not in found:
-            try:
-                found[key] = authenticate(holding.scope)
-            except RefusedError:
-                found[key] = None
+    found = authenticate_again({holding.credentials: holding.scope for holding in holdings})
     users = (found[holding.credentials] for holding in holdings)
     return [
         user if user is not None and user.pk == holding.user_pk else None

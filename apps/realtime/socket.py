@@ -3,13 +3,10 @@
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from functools import partial
 from typing import Any
 
 from channels.consumer import AsyncConsumer, get_handler_name
-from channels.exceptions import StopConsumer
 from channels.layers import get_channel_layer
 
 from .authentication import Credentials
@@ -21,11 +18,6 @@ from .rights import KEEP, Holding
 from .subscriptions import Subscription
 
 logger = logging.getLogger(__name__)
-
-#: What says to a socket that it has been reminded.
-WAKE = {"type": "wake"}
-#: Messages that are taken out of their queues before the last one is done with.
-INBOX_MESSAGES = 16
 
 Message = dict[str, Any]
 
@@ -46,80 +38,64 @@ class Socket(AsyncConsumer):
         self.ruling = KEEP
         self.is_closed = False
         self.heartbeat_at = 0.0
-        #: When the server began to wait for the client to take what it is sent; none while it doesn't.
+        #: When somebody began to wait for the client to take what it is sent, and who.
         self.sending_since: float | None = None
+        self._sender: asyncio.Task[Any] | None = None
         self._is_cut = False
         self._rights_offset: int | None = None
-        self._inbox: asyncio.Queue[Message] = asyncio.Queue(INBOX_MESSAGES)
+        self._turn = asyncio.Lock()
         self._reminders: dict[tuple[str, str], None] = {}
-        self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
+        self._reminding: asyncio.Task[None] | None = None
+        self._loop = asyncio.get_running_loop()
         self.channel_layer = get_channel_layer(self.channel_layer_alias)
         self.channel_name = await self.channel_layer.new_channel()
-        receive_from_layer = partial(self.channel_layer.receive, self.channel_name)
-        pumps = [
-            asyncio.create_task(self._pump(source)) for source in (receive, receive_from_layer)
-        ]
+        listening = asyncio.create_task(self._listen())
         try:
-            while True:
-                await self.dispatch(await self._inbox.get())
-                if self._reminders:  # one for each message: neither waits for all of the other
-                    await self._look_after_reminder()
-        except StopConsumer:
-            pass
+            while (message := await receive())["type"] != "websocket.disconnect":
+                await self._dispatch_in_turn(message)
         finally:
-            for pump in pumps:
-                pump.cancel()
-            await asyncio.gather(*pumps, return_exceptions=True)
+            await _end(listening, self._reminding)
             await self.end()
 
     async def dispatch(self, message: Message) -> None:
         """Called for each message. The parent's crossing to a thread before each one is left out."""
-        handler = getattr(self, get_handler_name(message), None)
         try:
+            handler = getattr(self, get_handler_name(message), None)
             if handler is None:
                 logger.warning("Unknown message", extra={"action": "unknown_message"})
-            elif not self.is_closed or message["type"] == "websocket.disconnect":
+            elif not self.is_closed:
                 await handler(message)
-        except StopConsumer:
-            raise
         except Exception:
             logger.exception("The consumer failed", extra={"action": "consumer_failed"})
             await self.close(CloseCode.INTERNAL_ERROR)
 
     # In
 
+    async def _dispatch_in_turn(self, message: Message) -> None:
+        async with self._turn:
+            await self.dispatch(message)
+
+    async def _listen(self) -> None:
+        """Look at what the channel layer has. If it fails, the socket would be deaf."""
+        try:
+            while True:
+                await self._dispatch_in_turn(await self.channel_layer.receive(self.channel_name))
+        except Exception:
+            logger.exception("The channel layer broke", extra={"action": "layer_broken"})
+            async with self._turn:
+                await self.close(CloseCode.INTERNAL_ERROR)
+
     def remind(self, kind: str, stream: str = "") -> None:
         """Have the socket look at something when it comes to it, once however often it is reminded."""
         self._reminders[kind, stream] = None
-        if self._inbox.empty():
-            self._inbox.put_nowait(WAKE)
+        if self._reminding is None or self._reminding.done():
+            self._reminding = asyncio.create_task(self._look_after_reminders())
 
-    async def wake(self, message: Message) -> None:
-        """Called when there was nothing but a reminder."""
-
-    async def _look_after_reminder(self) -> None:
-        kind, stream = next(iter(self._reminders))
-        del self._reminders[kind, stream]
-        await self.dispatch({"type": kind, "stream": stream})
-        if self._reminders and self._inbox.empty():
-            self._inbox.put_nowait(WAKE)
-
-    async def _pump(self, source: Callable[[], Awaitable[Message]]) -> None:
-        """Move messages into the inbox, no more than it holds: the rest waits where it is bounded."""
-        try:
-            while True:
-                await self._inbox.put(await source())
-        except Exception:
-            logger.exception("A source of messages broke", extra={"action": "source_broken"})
-            await self._inbox.put({"type": "source.broken"})
-
-    async def source_broken(self, message: Message) -> None:
-        """Called when the channel layer fails: from now on this socket would be deaf."""
-        await self.close(CloseCode.INTERNAL_ERROR)
-
-    async def websocket_disconnect(self, message: Message) -> None:
-        """Called when the client is gone."""
-        raise StopConsumer
+    async def _look_after_reminders(self) -> None:
+        while self._reminders:
+            kind, stream = next(iter(self._reminders))
+            del self._reminders[kind, stream]
+            await self._dispatch_in_turn({"type": kind, "stream": stream})
 
     # Out
 
@@ -127,11 +103,11 @@ class Socket(AsyncConsumer):
         """Send, and wait until the client can take more; unless somebody loses patience with it."""
         if self.is_closed:
             return
-        self.sending_since = self._loop.time()
+        self.sending_since, self._sender = self._loop.time(), asyncio.current_task()
         try:
             await self.base_send(message)
         except asyncio.CancelledError:
-            if not self._is_cut or self._task is None or self._task.uncancel():
+            if not self._is_cut or self._sender is None or self._sender.uncancel():
                 raise
             await self.close(CloseCode.TOO_SLOW)
         finally:
@@ -140,9 +116,9 @@ class Socket(AsyncConsumer):
     def cut(self) -> None:
         """End the socket in the middle of a send: its client takes nothing."""
         # Not by a timeout for each send, which takes longer than the send.
-        if self.sending_since is not None and self._task is not None and not self._is_cut:
+        if self.sending_since is not None and self._sender is not None and not self._is_cut:
             self._is_cut = True
-            self._task.cancel()
+            self._sender.cancel()
 
     async def send_frame(self, frame: dict[str, Any]) -> None:
         """Send a control frame."""
@@ -198,3 +174,11 @@ class Socket(AsyncConsumer):
             await self.leave(subscription)
         if self.user is not None:
             await self.channel_layer.group_discard(group_for(self.rights), self.channel_name)
+
+
+async def _end(*tasks: "asyncio.Task[None] | None") -> None:
+    """Cancel tasks, and wait until they have ended."""
+    running = [task for task in tasks if task is not None]
+    for task in running:
+        task.cancel()
+    await asyncio.gather(*running, return_exceptions=True)
