@@ -30,6 +30,7 @@ _fresh = threading.local()
 
 #: Reads that nobody has begun yet, by what they read.
 _waiting: dict[Any, "Future[Any]"] = {}
+_waiting_lock = threading.Lock()
 
 
 async def in_database(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -50,14 +51,17 @@ async def shared(function: Callable[..., T], *args: Any) -> T:
     What has begun is not shared: it may not see what the one who asks later has heard of.
     """
     key = (function, *args)
-    if key not in _waiting:
 
-        def run() -> T:
+    def run() -> T:
+        with _waiting_lock:
             del _waiting[key]
-            return _tidy(limited(function))(*args)
+        return _tidy(limited(function))(*args)
 
-        _waiting[key] = _for_sockets().submit(run)
-    return await _awaited(_waiting[key], is_shared=True)
+    # A thread may begin before `submit` returns.
+    with _waiting_lock:
+        if (future := _waiting.get(key)) is None:
+            future = _waiting[key] = _for_sockets().submit(run)
+    return await _awaited(future, is_shared=True)
 
 
 async def in_rounds(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

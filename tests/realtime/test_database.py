@@ -1,6 +1,7 @@
 """The crossing to the database: bounded, never for long, and shared where that is the same."""
 
 import asyncio
+import sys
 import threading
 import time
 from contextlib import asynccontextmanager
@@ -117,6 +118,23 @@ async def test_who_gives_up_takes_it_from_nobody(settings):
         impatient.cancel()
     assert 1 == await patient
     assert 2 == await shared(reads, "a")
+
+
+@pytest.fixture
+def restless():
+    """Threads take turns as often as may be."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(interval)
+
+
+async def test_a_read_may_begin_at_once(restless):
+    """
+    Before it is written down that it waits, even: it is neither refused nor remembered.
+    """
+    answers = [await shared(str, number % 10) for number in range(500)]
+    assert [str(number % 10) for number in range(500)] == answers
 
 
 async def test_an_error_is_everybodys():
