@@ -1,6 +1,7 @@
 """System checks: `manage.py check` speaks first."""
 
 import inspect
+from dataclasses import fields
 from typing import Any
 
 from channels.layers import get_channel_layer
@@ -25,11 +26,21 @@ def settings_are_sound(**_: Any) -> list[CheckMessage]:
         conf, outbox = realtime_settings(), outbox_settings()
     except ImproperlyConfigured as error:
         return [Error(str(error), id="realtime.E001")]
+    found: list[CheckMessage] = []
     if conf.PUBLISH_SECONDS >= outbox.LOCK_IDLE_SECONDS:
         hint = "A worker that still waits for the channel layer would lose its lock."
         text = "REALTIME's PUBLISH_SECONDS is not below OUTBOX's LOCK_IDLE_SECONDS."
-        return [Error(text, hint=hint, id="realtime.E002")]
-    return []
+        found.append(Error(text, hint=hint, id="realtime.E002"))
+    for field in fields(conf):
+        value = getattr(conf, field.name)
+        if isinstance(value, int | float) and value <= 0 and field.name != "HASHID_LENGTH":
+            text = f"REALTIME's {field.name} is {value}: expected more than 0."
+            found.append(Error(text, id="realtime.E008"))
+    if conf.SLOW_SECONDS >= 2 * conf.HEARTBEAT_SECONDS:
+        hint = "A client that doesn't read answers no ping: it would be closed with 4408, not 4503."
+        text = "REALTIME's SLOW_SECONDS is not below twice HEARTBEAT_SECONDS."
+        found.append(Warning(text, hint=hint, id="realtime.W002"))
+    return found
 
 
 @register()

@@ -20,8 +20,8 @@ from ..outbox.payload import encode
 from .groups import stream_for
 
 RIGHTS = "rights"
-#: Columns of the user's row that decide whether somebody may come in.
-DECISIVE = ("password", "is_active")
+#: Columns of the user's row that decide whether somebody may come in, and how far.
+DECISIVE = ("password", "is_active", "is_staff", "is_superuser")
 
 
 def rights_stream(user_pk: Any) -> str:
@@ -50,17 +50,20 @@ def rights_announcer(
 
 
 def watch() -> None:
-    """From now on, announce disabled users, changed passwords, revoked tokens and logouts."""
+    """From now on, announce what ends the rights of users, their tokens and their sessions."""
     for announcer in announcers():
         connect(announcer)
     user_logged_out.connect(_announce_logout, dispatch_uid=__name__)
 
 
 def announcers() -> Iterator[Announcer]:
-    """Yield what watches over users, and over tokens if there are any."""
+    """Yield what watches over users, their groups and permissions, and their tokens if there are any."""
     user: Any = get_user_model()
     columns = {field.attname for field in user._meta.concrete_fields}
     yield rights_announcer(user, "pk", tuple(name for name in DECISIVE if name in columns))
+    for field in user._meta.many_to_many:
+        through = field.remote_field.through
+        yield rights_announcer(through, through._meta.get_field(field.m2m_field_name()).attname)
     if apps.is_installed("rest_framework.authtoken"):
         token = apps.get_model("authtoken", "Token")
         yield rights_announcer(token, "user_id", ("key", "user"))

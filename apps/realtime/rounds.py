@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -96,13 +96,10 @@ class Rounds:
             for stream, position in now.items()
         }
         self._seen = now
-        for socket in self.sockets:
-            for stream, subscription in socket.subscriptions.items():
-                if subscription.lags(now.get(stream), before.get(stream)):
-                    socket.remind("catch_up", stream)
-            rights = now.get(socket.rights)
-            if socket.note_rights(0 if rights is None else rights.offset):
-                socket.remind("reconsider")
+        for sockets in _batches(self.sockets, SOCKETS_AT_ONCE):
+            for socket in sockets:
+                _compare(socket, now, before)
+            await asyncio.sleep(0)  # others have something to do, too
 
     async def reauthorise(self) -> None:
         """Ask again what each socket may follow, and tell it."""
@@ -120,6 +117,18 @@ class Rounds:
             standings = await in_rounds(limited(known_standings), asked, using=DEFAULT_DB_ALIAS)
             found |= {stream: standing.head for stream, standing in standings.items()}
         return found
+
+
+def _compare(
+    socket: Socket, now: Mapping[str, Position], before: Mapping[str, Position | None]
+) -> None:
+    """Remind a socket of what lags."""
+    for stream, subscription in socket.subscriptions.items():
+        if subscription.lags(now.get(stream), before.get(stream)):
+            socket.remind("catch_up", stream)
+    rights = now.get(socket.rights)
+    if socket.note_rights(0 if rights is None else rights.offset):
+        socket.remind("reconsider")
 
 
 def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:

@@ -24,6 +24,10 @@ def test_the_project_is_sound():
         (["realtime.E001"], {"SUBSCRIPTION": 1}),
         (["realtime.E002"], {"PUBLISH_SECONDS": 1.2}),
         ([], {"PUBLISH_SECONDS": 1.1}),
+        (["realtime.E008"], {"COMMANDS_PER_SECOND": 0}),
+        (["realtime.E008"], {"POSITION_CHECK_SECONDS": -1.0}),
+        (["realtime.W002"], {"SLOW_SECONDS": 50}),
+        ([], {"SLOW_SECONDS": 49.9}),
     ],
 )
 def test_settings(settings, expected, values):

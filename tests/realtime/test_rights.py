@@ -5,6 +5,7 @@ import json
 import pytest
 from django.conf import settings as django_settings
 from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Group
 from django.db import connection
 from django.test import Client
 from rest_framework.authtoken.models import Token
@@ -13,7 +14,9 @@ from apps.outbox.models import NotificationOutbox
 from apps.realtime import grants
 from apps.realtime.database import in_rounds
 from apps.realtime.grants import rights_stream
+from apps.realtime.registry import register, unregister
 from apps.realtime.rounds import rounds
+from apps.tickets.live import TicketType
 from apps.tickets.models import Project, Ticket
 from tests.sockets import (
     collection,
@@ -197,9 +200,46 @@ def test_without_tokens_there_are_none_to_watch(settings):
     """
     A site that has only sessions needs no table of tokens.
     """
-    assert 2 == len(list(grants.announcers()))
+    tables = ["auth_user", "auth_user_groups", "auth_user_user_permissions"]
+    assert [*tables, "authtoken_token"] == watched_tables()
     settings.INSTALLED_APPS = [a for a in settings.INSTALLED_APPS if not a.endswith("authtoken")]
-    assert 1 == len(list(grants.announcers()))
+    assert tables == watched_tables()
+
+
+def watched_tables():
+    return [announcer.model._meta.db_table for announcer in grants.announcers()]
+
+
+class TestGroups:
+    """Rights that a type bases on Django's groups and permissions."""
+
+    @pytest.fixture
+    def by_group(self):
+        """Tickets are for whoever is in a group, whatever the project."""
+        unregister("ticket")
+        register(OfGroup)
+        yield
+        unregister("ticket")
+        register(TicketType)
+
+    @pytest.mark.parametrize("how", ["remove", "delete"])
+    async def test_who_leaves_one_is_noticed_at_once(self, by_group, demo, ticket, how):
+        """
+        Also if the group ceases to be.
+        """
+        group = await in_thread(Group.objects.create, name="readers")
+        await in_thread(demo.groups.add, group)
+        async with signed_in(demo) as socket:
+            assert "subscribed" == (await socket.ask(subject(ticket)))["type"]
+            await in_thread(group.delete if how == "delete" else group.user_set.clear)
+            await drain()
+            assert "revoked" == (await socket.receive())["reason"]
+
+
+class OfGroup(TicketType):
+    def visible_to(self, user):
+        is_reader = user.groups.filter(name="readers").exists()
+        return Ticket.objects.all() if is_reader else Ticket.objects.none()
 
 
 class TestWithoutAPush:
