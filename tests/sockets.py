@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
@@ -11,6 +12,8 @@ from django.db import DEFAULT_DB_ALIAS, connection, connections
 from rest_framework.authtoken.models import Token
 
 from apps.realtime import hashids
+from apps.realtime.conf import realtime_settings
+from apps.realtime.database import in_database, in_rounds
 from apps.realtime.routing import websocket
 from apps.tickets.models import Project
 from workers.relay import Relay
@@ -120,6 +123,15 @@ async def connected(headers: list[tuple[bytes, bytes]]) -> AsyncIterator[Socket]
         yield Socket(communicator)
     finally:
         await communicator.disconnect()
+        await reads_have_ended()
+
+
+async def reads_have_ended() -> None:
+    """Return when no thread reads for a socket any more: what reads still would be in a test's way."""
+    threads = realtime_settings().DATABASE_THREADS
+    together = threading.Barrier(threads)
+    everywhere = (in_database(together.wait) for _ in range(threads))
+    await asyncio.gather(*everywhere, in_rounds(int), return_exceptions=True)
 
 
 async def token_of(user: Any) -> list[tuple[bytes, bytes]]:
