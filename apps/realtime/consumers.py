@@ -1,6 +1,7 @@
 """The consumer: what a client may ask for, and how it is answered."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -8,7 +9,7 @@ from . import frames
 from .authentication import RefusedError, authenticate, credentials, refuse_origin
 from .catch_up import read_page
 from .close_codes import CloseCode
-from .commands import Command, parse
+from .commands import Command, Ref, parse
 from .conf import realtime_settings
 from .database import DATABASE_AWAY, in_database, shared
 from .exceptions import CommandError
@@ -46,7 +47,7 @@ class NotificationConsumer(ForwardingSocket):
         now = asyncio.get_running_loop().time()
         self._bucket = TokenBucket(now)
         #: Refusals in a row that a client in its senses would not earn.
-        self._abuse: list[str] = []
+        self._abuse: Counter[str] = Counter()
         self.heartbeat_at = now + realtime_settings().HEARTBEAT_SECONDS
         rounds().enter(self)
         await self.channel_layer.group_add(group_for(self.rights), self.channel_name)
@@ -69,9 +70,8 @@ class NotificationConsumer(ForwardingSocket):
         """Called with each frame of the client. Every command gets an answer: one for each entry."""
         ref = None
         try:
-            command = parse(message.get("text"))
+            command = self._parse(message.get("text"))
             ref = command.ref
-            self._charge(len(command.entries))
             self._abuse.clear()
             await getattr(self, command.action)(command)
         except CommandError as refusal:
@@ -200,11 +200,21 @@ class NotificationConsumer(ForwardingSocket):
                 note_away(error)
                 await self.close(CloseCode.INTERNAL_ERROR)
 
-    def _charge(self, cost: int) -> None:
+    def _parse(self, text: str | None) -> Command:
+        """Return the client's command. Raises CommandError; what makes no sense is not cheaper."""
+        try:
+            command = parse(text)
+        except CommandError as refusal:
+            self._charge(1, refusal.ref)
+            raise
+        self._charge(len(command.entries), command.ref)
+        return command
+
+    def _charge(self, cost: int, ref: Ref) -> None:
         """Raise CommandError if the client goes too fast."""
         if wait := self._bucket.take(cost, asyncio.get_running_loop().time()):
             text = "Too many commands."
-            raise CommandError("rate_limited", text, temporary=True, retry_after=wait)
+            raise CommandError("rate_limited", text, temporary=True, retry_after=wait, ref=ref)
 
     async def _refuse(self, refusal: CommandError, answered: frames.Frame) -> None:
         await self.send_frame(frames.error(refusal, answered))
@@ -212,10 +222,10 @@ class NotificationConsumer(ForwardingSocket):
     async def _end_abuse(self, code: str) -> None:
         """End a socket whose client sends nothing that makes sense, or far too much."""
         conf = realtime_settings()
-        self._abuse.append(code)
-        if self._abuse.count("malformed") >= conf.MALFORMED_FRAMES:
+        self._abuse[code] += 1
+        if self._abuse["malformed"] >= conf.MALFORMED_FRAMES:
             await self.close(CloseCode.PROTOCOL_ABUSE)
-        elif self._abuse.count("rate_limited") >= conf.COMMANDS_PER_SECOND:
+        elif self._abuse["rate_limited"] >= conf.COMMANDS_PER_SECOND:
             await self.close(CloseCode.TOO_MANY)
 
 

@@ -66,6 +66,19 @@ class TestCommands:
             assert ["subscribed"] * 3 == [(await socket.receive())["type"] for _ in range(3)]
             assert "rate_limited" == (await socket.ask({"subscriptions": entries}))["code"]
 
+    async def test_an_invalid_command_is_not_cheaper(self, settings, demo):
+        """
+        What is refused, malformed or invalid, counts as one; the refusal still names it.
+        """
+        settings.REALTIME = {"SUBSCRIPTIONS": 0, "COMMANDS_PER_SECOND": 3}
+        async with signed_in(demo) as socket:
+            for frame in ("{", {"action": "dance"}, {}, {"action": "dance", "ref": 7}):
+                await socket.send(frame)
+            frames = [await socket.receive() for _ in range(4)]
+            codes = ["malformed", "invalid", "invalid", "rate_limited"]
+            assert codes == [frame["code"] for frame in frames]
+            assert 7 == frames[-1]["ref"]
+
     async def test_who_does_not_stop_is_closed(self, settings, demo):
         """
         A client that goes on regardless is cut off, and told to back off.
