@@ -17,15 +17,17 @@ PATIENCE = 30
 class BareSocket:
     """Reads when it is told to, and answers pings and the close when it is told to."""
 
-    def __init__(self, port, path):
+    def __init__(self, port, path, **headers):
         self.arrived = deque()
         self.connection = socket.socket()
         self.connection.settimeout(PATIENCE)
         self.connection.connect(("127.0.0.1", port))
         self.protocol = ClientProtocol(parse_uri(f"ws://127.0.0.1:{port}{path}"), max_size=None)
-        self.protocol.send_request(self.protocol.connect())
+        request = self.protocol.connect()
+        request.headers.update(headers)
+        self.protocol.send_request(request)
         self.answer()
-        self.read()
+        self.arrived.extend(self.read())  # with the handshake's answer something may come
 
     def __enter__(self):
         return self

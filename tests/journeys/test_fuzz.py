@@ -1,0 +1,330 @@
+"""Whatever a client says to a real Daphne: an answer for each command, or a documented close code."""
+
+import json
+from contextlib import ExitStack, suppress
+from itertools import pairwise
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from rest_framework.authtoken.models import Token
+from websockets.frames import Opcode
+
+from tests.processes import Site
+from tests.protocol import Protocol
+from tests.sockets import collection, subject
+from tests.workers.clients import BareSocket
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("published")]
+
+LARGEST = 4000
+ACTIONS = ["subscribe", "unsubscribe", "ping", "pong"]
+KEYS = ["action", "ref", "object_type", "id", "since", "snapshot", "subscriptions"]
+#: What answers a command; anything else comes by itself, or behind an answer.
+ANSWERS = {"subscribed", "unsubscribed", "error", "pong"}
+
+LAW = settings(
+    max_examples=300,
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+
+TEXT = st.text(max_size=12) | st.sampled_from(["\ud800", "a\x00b", "", "x" * 64, "ü" * 65])
+NUMBERS = st.integers() | st.floats() | st.sampled_from([2**63 - 1, 2**63, -(2**63), 10**400])
+VALUES = st.recursive(
+    st.none() | st.booleans() | NUMBERS | TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
+    max_leaves=8,
+)
+REFS = st.integers(-(2**63), 2**63) | TEXT | VALUES
+
+
+def objects(values, max_size):
+    """JSON objects as text, of the protocol's keys and others; a key may come twice."""
+    pairs = st.one_of(
+        *(st.tuples(st.just(key), values.get(key, VALUES)) for key in KEYS),
+        st.tuples(st.sampled_from(KEYS) | TEXT, VALUES),
+    )
+    return st.lists(pairs, max_size=max_size).map(_written)
+
+
+def _written(pairs):
+    members = (f"{json.dumps(key)}:{_json(value)}" for key, value in pairs)
+    return Raw(f"{{{','.join(members)}}}")
+
+
+class Raw(str):
+    """JSON text, which is written as it is."""
+
+
+def _json(value):
+    if isinstance(value, Raw):
+        return value
+    if isinstance(value, list):
+        return f"[{','.join(map(_json, value))}]"
+    return json.dumps(value)
+
+
+def commands(subjects):
+    """Commands that are nearly right, and sometimes are."""
+    subject = st.sampled_from(subjects)
+    since = objects({}, 2) | st.builds(
+        lambda epoch, offset: {"epoch": epoch, "offset": offset}, TEXT, st.integers(-1, 9)
+    )
+    entry = st.builds(
+        lambda subject, more: subject | more,
+        subject,
+        st.fixed_dictionaries({}, optional={"since": since, "snapshot": st.booleans()}),
+    )
+    right = st.builds(
+        lambda command, ref: _written([*command.items(), *ref]),
+        st.one_of(
+            entry,
+            subject.map(lambda it: {"action": "unsubscribe", **it}),
+            st.sampled_from(ACTIONS).map(lambda action: {"action": action}),
+            st.lists(entry.map(lambda it: _written(it.items())) | VALUES, max_size=5).map(
+                lambda entries: {"subscriptions": entries}
+            ),
+        ),
+        st.lists(st.tuples(st.just("ref"), REFS), max_size=2),
+    )
+    values = {
+        "action": st.sampled_from(ACTIONS) | VALUES,
+        "ref": REFS,
+        "object_type": st.sampled_from([it["object_type"] for it in subjects]) | VALUES,
+        "id": st.sampled_from([it["id"] for it in subjects]) | VALUES,
+        "since": since | VALUES,
+    }
+    return right | objects(values, 4)
+
+
+def texts(subjects):
+    """Text frames, as bytes: commands, other JSON, what is nearly JSON, and what is no text."""
+    odd = st.sampled_from(
+        [
+            "[" * 2000,
+            '{"a":' * 700,
+            "[" * 500 + "]" * 500,
+            '{"action":"ping","ref":' + "[" * 300 + "]" * 300 + "}",
+            '{"action":"ping","ref":1e999}',
+            '{"action":"ping","ref":-0}',
+            '{"action":"ping","ref":1.0}',
+            '{"action":"ping","ref":NaN}',
+            '{"action":"ping","ref":' + "9" * 3000 + "}",
+            '{"action":"ping","ref":"\\ud800"}',
+            '\ufeff{"action":"ping"}',
+            '{"action":"ping"} {"action":"ping"}',
+            '{"action":"pong","ref":null}',
+            "\x00",
+            " " * LARGEST,
+            "x" * (LARGEST + 1),
+            '{"subscriptions":[' + ",".join("{}" for _ in range(1000)) + "]}",
+        ]
+    )
+    text = st.one_of(commands(subjects), VALUES.map(_json), odd, st.text(max_size=30))
+    encoded = text.map(lambda it: it.encode("utf-8", "surrogatepass"))
+    return encoded | st.builds(
+        lambda raw, cut, rest: raw[:cut] + rest, encoded, st.integers(0, 60), st.binary(max_size=4)
+    )
+
+
+class Fuzzed(BareSocket):
+    """A client that says anything, in any pieces."""
+
+    def __init__(self, port, headers):
+        super().__init__(port, "/ws/notifications/", **headers)
+
+    def begin(self, protocol):
+        """Hear the hello. All that is heard is held against a protocol."""
+        self.documented, self.said = protocol, 0
+        assert "hello" == next(self.heard())["type"]
+
+    def heard(self):
+        """Yield what the server says that answers something."""
+        for frame in self.frames():
+            if frame.opcode is Opcode.TEXT:
+                yield self.documented.look_at(frame.data.decode())
+            else:
+                with suppress(ConnectionError):  # the server has gone already
+                    self.answer()
+
+    def utter(self, opcode, pieces):
+        """Send one message, in pieces, with pings between them."""
+        with suppress(ConnectionError):  # it may have been closed in the middle
+            first, *more = pieces
+            send = self.protocol.send_text if opcode is Opcode.TEXT else self.protocol.send_binary
+            send(first, fin=not more)
+            while more:
+                self.protocol.send_ping(b"between")
+                self.protocol.send_continuation(more.pop(0), fin=not more)
+            self.answer()
+
+    def answers(self):
+        """Return the answers to what was said; the socket still serves a ping, or else is closed."""
+        self.said += 1
+        witness = f"witness {self.said}"
+        with suppress(ConnectionError):
+            self.say(json.dumps({"action": "ping", "ref": witness}))
+        answers = []
+        for frame in self.heard():
+            if frame == {"type": "pong", "ref": witness}:
+                return answers
+            if frame["type"] in ANSWERS and "resubscribe" not in frame:
+                answers.append(frame)
+        self.documented.look_at_close(self.close.code)
+        return answers
+
+
+def _parsed(message):
+    """Return the JSON object in a message; None if it is none."""
+    try:
+        found = json.loads(message.decode(), parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _refuse(constant):
+    raise ValueError(constant)
+
+
+def _is_ref(ref):
+    if isinstance(ref, str):
+        return len(ref) <= 64
+    return type(ref) is int and abs(ref) < 2**63
+
+
+@pytest.fixture
+def daphne(tmp_path):
+    with Site(tmp_path) as site:
+        site.environment |= {
+            "DJANGO_SETTINGS_MODULE": "tests.workers.daphne_settings",
+            "DAPHNE_REALTIME": json.dumps(
+                {
+                    "COMMAND_BYTES": LARGEST,
+                    "COMMANDS_PER_SECOND": 100_000,
+                    "MALFORMED_FRAMES": 100_000,
+                }
+            ),
+        }
+        site.start("daphne")
+        yield site
+        log = site.log("daphne")
+        assert "Traceback" not in log
+        assert "action=" not in log  # nor anything else that somebody has to look at
+
+
+@pytest.fixture
+def dial(daphne, demo):
+    """Return a function that returns a socket: the last one, as long as it is open."""
+    headers = {"Authorization": f"Token {Token.objects.create(user=demo).key}"}
+    protocol, stack, last = Protocol(), ExitStack(), None
+
+    def dial():
+        nonlocal last
+        if last is None or last.close is not None:
+            stack.close()
+            last = stack.enter_context(Fuzzed(daphne.daphne_port, headers))
+            last.begin(protocol)
+        return last
+
+    with stack:
+        yield dial
+
+
+def test_each_text_has_its_answers(dial, ticket, project):
+    """
+    One, or one for each entry, with the ref that was sent; none for a pong. The socket stays, and serves.
+    """
+    subjects = [subject(ticket), collection(project), {"object_type": "me", "id": "me"}]
+
+    @LAW
+    @given(message=texts(subjects), cuts=st.lists(st.integers(0, LARGEST), max_size=3))
+    def check(message, cuts):
+        client = dial()
+        edges = [0, *sorted(cut % (len(message) + 1) for cut in cuts), len(message)]
+        pieces = [message[a:b] for a, b in pairwise(edges)]
+        client.utter(Opcode.TEXT, pieces)
+        answers = client.answers()
+        if len(message) > LARGEST:
+            assert ([], 1009) == (answers, client.close.code)
+        elif not _is_utf8(message):
+            assert ([], 1007) == (answers, client.close.code)
+        else:
+            assert client.close is None
+            _judge(_parsed(message), answers)
+
+    check()
+
+
+def _is_utf8(message):
+    try:
+        message.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _judge(sent, answers):
+    """Fail unless these are the answers to what was sent."""
+    if sent is None:
+        assert ["malformed"] == [answer.get("code") for answer in answers]
+    elif sent.get("action") == "pong" and not answers:
+        assert set(sent) <= {"action", "ref"}
+    elif answers and "index" in answers[0]:
+        assert list(range(len(sent["subscriptions"]))) == [answer["index"] for answer in answers]
+    else:
+        (answer,) = answers
+        # Nested so deeply that it depends on who reads it.
+        assert answer.get("code") != "malformed" or "[" * 300 in json.dumps(sent)
+    ref = (sent or {}).get("ref")
+    for answer in answers:
+        if answer.get("code") != "malformed":
+            assert ref == answer["ref"] if _is_ref(ref) else "ref" not in answer
+
+
+def test_each_binary_is_refused(dial):
+    """
+    Whatever is in it.
+    """
+
+    @settings(LAW, max_examples=50)
+    @given(message=st.binary(max_size=50) | st.just(b'{"action":"ping","ref":1}'))
+    def check(message):
+        client = dial()
+        client.utter(Opcode.BINARY, [message])
+        assert ["malformed"] == [answer["code"] for answer in client.answers()]
+        assert client.close is None
+
+    check()
+
+
+#: What the WebSocket protocol forbids, and the code for it.
+NOISE = {
+    "a reserved opcode": (b"\x83\x80" + bytes(4), 1002),
+    "a reserved bit": (b"\xc1\x80" + bytes(4), 1002),
+    "no mask": (b"\x81\x02{}", 1002),
+    "a ping in pieces": (b"\x09\x80" + bytes(4), 1002),
+    "a long ping": (b"\x89\xfe\x00\x80" + bytes(4 + 128), 1002),
+    "a continuation of nothing": (b"\x80\x80" + bytes(4), 1002),
+    "two beginnings": (b"\x01\x80" + bytes(4) + b"\x01\x80" + bytes(4), 1002),
+    "a length longer than need be": (b"\x81\xfe\x00\x01" + bytes(5), 1002),
+    "a negative length": (b"\x81\xff" + b"\xff" * 8 + bytes(4), 1002),
+    "a length without end": (b"\x81\xff\x00" + b"\xff" * 7 + bytes(4), 1009),
+    "half a letter": (b"\x81\x81" + bytes(4) + b"\xc3", 1007),
+}
+
+
+def test_what_is_no_frame_ends_the_socket(dial):
+    """
+    With a code of the WebSocket protocol, and without any other word.
+    """
+    codes = {}
+    for name, (noise, _) in NOISE.items():
+        client = dial()
+        client.connection.sendall(noise)
+        assert (name, []) == (name, list(client.heard()))
+        client.documented.look_at_close(client.close.code)
+        codes[name] = client.close.code
+    assert {name: code for name, (_, code) in NOISE.items()} == codes
