@@ -40,9 +40,13 @@ class Protocol:
         assert code in self.close_codes, code
         self.seen.add(("close code", code))
 
-    def look_at(self, text: str) -> Frame:
-        """Return a server's frame, and note it. Fails if the README lacks it, or it says too much."""
-        assert not INNER.search(text), text
+    def look_at(self, text: str, said: bytes = b"") -> Frame:
+        """
+        Return a server's frame, and note it. Fails if the README lacks it, or it says too much.
+
+        What the client ``said`` itself, it may be told.
+        """
+        assert all(word.encode() in said for word in INNER.findall(text)), text
         frame: Frame = json.loads(text)
         kind = "NOTIFICATION" if frame["type"].isupper() else frame["type"]
         assert kind in self.frames, frame

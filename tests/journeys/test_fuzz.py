@@ -137,20 +137,23 @@ class Fuzzed(BareSocket):
 
     def begin(self, protocol):
         """Hear the hello. All that is heard is held against a protocol."""
-        self.documented, self.said = protocol, 0
+        self.documented, self.said, self.message = protocol, 0, b""
+        #: Whether all that was said is answered, and all that was answered is judged.
+        self.is_even = True
         assert "hello" == next(self.heard())["type"]
 
     def heard(self):
         """Yield what the server says that answers something."""
         for frame in self.frames():
             if frame.opcode is Opcode.TEXT:
-                yield self.documented.look_at(frame.data.decode())
+                yield self.documented.look_at(frame.data.decode(), self.message)
             else:
                 with suppress(ConnectionError):  # the server has gone already
                     self.answer()
 
     def utter(self, opcode, pieces):
         """Send one message, in pieces, with pings between them."""
+        self.message, self.is_even = b"".join(pieces), False
         with suppress(ConnectionError):  # it may have been closed in the middle
             first, *more = pieces
             send = self.protocol.send_text if opcode is Opcode.TEXT else self.protocol.send_binary
@@ -169,6 +172,7 @@ class Fuzzed(BareSocket):
         answers = []
         for frame in self.heard():
             if frame == {"type": "pong", "ref": witness}:
+                self.is_even = True
                 return answers
             if frame["type"] in ANSWERS and "resubscribe" not in frame:
                 answers.append(frame)
@@ -223,7 +227,7 @@ def dial(daphne, demo):
 
     def dial():
         nonlocal last
-        if last is None or last.close is not None:
+        if last is None or last.close is not None or not last.is_even:
             stack.close()
             last = stack.enter_context(Fuzzed(daphne.daphne_port, headers))
             last.begin(protocol)
