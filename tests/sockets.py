@@ -131,7 +131,8 @@ async def reads_have_ended() -> None:
     threads = realtime_settings().DATABASE_THREADS
     together = threading.Barrier(threads)
     everywhere = (in_database(together.wait) for _ in range(threads))
-    await asyncio.gather(*everywhere, in_rounds(int), return_exceptions=True)
+    lookers = (in_rounds(name, int) for name in ("positions", "rights"))
+    await asyncio.gather(*everywhere, *lookers, return_exceptions=True)
 
 
 async def token_of(user: Any) -> list[tuple[bytes, bytes]]:

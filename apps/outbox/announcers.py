@@ -31,7 +31,7 @@ class Announcer:
     also: tuple[str, ...] = ()
     #: What is announced of rows, besides their changes: that they come, that they go.
     verbs: frozenset[str] = frozenset({"CREATE", "UPDATE", "DELETE"})
-    #: Names of the streams in which a row is announced.
+    #: Names of the streams in which a row is announced, its own first.
     streams: Callable[[Any], list[str]]
     #: Whose relation this model's rows are; None for objects.
     owner: "Announcer | None" = None

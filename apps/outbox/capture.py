@@ -119,7 +119,8 @@ def _notifications(change: Change) -> Iterator[Notification]:
             object_type=announcer.object_type,
             object_id=object_id,
             payload=tombstone if verb == "DELETE" else payload,  # type: ignore[arg-type]  # never None
-            is_move=is_move and verb == "UPDATE",
+            # Who may read a collection is decided by its owner, wherever this object was.
+            is_move=is_move and stream in entered[:1],
             event_id=event_id,
         )
 

@@ -19,6 +19,14 @@ CROSS JOIN LATERAL (
     WHERE stream = asked.name AND "offset" > asked.after AND "offset" <= head
 ) AS found (rows, moves)
 """
+MOVED = f"""
+SELECT EXISTS (
+    SELECT FROM {NotificationOutbox._meta.db_table} WHERE stream = ANY(%(others)s) AND is_move AND id > (
+        SELECT min(id) FROM {NotificationOutbox._meta.db_table}
+        WHERE stream = %(stream)s AND "offset" > %(after)s
+    )
+)
+"""
 AFTER = 'stream = %(stream)s AND "offset" > %(after)s'
 
 
@@ -77,6 +85,13 @@ def known_standings(asked: Mapping[str, int | None], *, using: str) -> dict[str,
         )
         for name, offset, cluster, incarnation, rows, moves in found
     }
+
+
+def moved_since(others: list[str], stream: str, offset: int, *, using: str) -> bool:
+    """Whether an object of the ``others`` has moved since the first row of the stream after an offset."""
+    with connections[using].cursor() as cursor:
+        cursor.execute(MOVED, {"others": others, "stream": stream, "after": offset})
+        return bool(cursor.fetchone()[0])
 
 
 def after(stream: str, offset: int, limit: int, *, using: str) -> list[Row]:

@@ -15,14 +15,17 @@ SELECT * FROM (
     SELECT found.*, sum(octet_length(payload)) OVER (ORDER BY "offset", id) AS bytes FROM (
         SELECT id, stream, "offset", event, event_id::text, object_type, object_id,
                to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'), attempts, deaths,
-               is_failed, is_move, CASE WHEN octet_length(text) <= %(longest)s THEN text END AS payload,
+               is_failed, is_pending, is_move,
+               CASE WHEN octet_length(text) <= %(longest)s THEN text END AS payload,
                {CLUSTER}, coalesce(known.incarnation::text, '')
         FROM {NotificationOutbox._meta.db_table} AS row
         LEFT JOIN {Stream._meta.db_table} AS known ON name = stream
         CROSS JOIN LATERAL (
-            SELECT failed_at IS NOT NULL,
-                   CASE WHEN published_at IS NULL AND failed_at IS NULL THEN claims - attempts ELSE 0 END
-        ) AS facts (is_failed, deaths)
+            SELECT failed_at IS NOT NULL, published_at IS NULL AND failed_at IS NULL
+        ) AS facts (is_failed, is_pending)
+        CROSS JOIN LATERAL (
+            SELECT CASE WHEN is_pending THEN claims - attempts ELSE 0 END
+        ) AS counted (deaths)
         LEFT JOIN LATERAL (SELECT payload::text OFFSET 0) AS loaded (text)
             ON NOT is_failed AND deaths < %(deaths)s
         WHERE {{which}} ORDER BY "offset", id LIMIT %(rows)s
@@ -49,6 +52,7 @@ class Row(NamedTuple):
     #: Workers that died with it in hand, if it is pending.
     deaths: int
     is_failed: bool
+    is_pending: bool
     #: Whether what comes before it in its stream is perhaps not for those who may see it now.
     is_move: bool
     payload: str | None

@@ -93,6 +93,9 @@ def _user_of_token(request: HttpRequest) -> Any:
 
 def _user_of_session(request: HttpRequest) -> Any:
     SessionMiddleware(lambda _: HttpResponse()).process_request(request)
+    # Django would renew a session signed with an old SECRET_KEY, and no answer could carry the cookie.
+    for name in ("cycle_key", "flush"):
+        setattr(request.session, name, lambda: None)
     user = get_user(request)
     return user if user.is_authenticated and user.is_active else None
 

@@ -68,10 +68,11 @@ def read_page(stream: str, offset: int) -> Page:
 
 
 def _frame(row: Row) -> str | None:
-    """Return what a socket is sent of a row; None if it must wait."""
+    """Return what a socket is sent of a row; None if it must wait for the row to be published, or to fail."""
     if row.deaths:
         return None
     try:
         return skipped_frame(row) if row.is_failed else notification_frame(row)
     except UnknownObjectTypeError:
-        return None
+        # What was published can't be shown any more: its type is gone.
+        return None if row.is_pending else skipped_frame(row)

@@ -90,6 +90,22 @@ def payloads_are_for_all(**_: Any) -> list[CheckMessage]:
     ]
 
 
+@register()
+def collections_show_all(**_: Any) -> list[CheckMessage]:
+    """Who may see a collection sees all that is announced in it, whatever else decides of its objects."""
+    hint = "Let a type of its own, without collections, have what is not for everybody."
+    return [
+        Warning(
+            f"{kind.name!r} has collections, and {', '.join(sorted(others))} to decide who sees an object:"
+            " whoever sees the owner of a collection sees all objects in it.",
+            hint=hint,
+            id="realtime.W003",
+        )
+        for kind in kinds()
+        if kind.collections and (others := set(kind.deciding) - set(kind.collections.values()))
+    ]
+
+
 def _shows_by_serializer(kind: type[ObjectType]) -> bool:
     return kind.payload is ObjectType.payload or "super()" in inspect.getsource(kind.payload)
 

@@ -35,14 +35,31 @@ class Command:
         return entry
 
 
-def parse(text: str | None) -> Command:
-    """
-    Return the command in a text frame; None stands for a binary one.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Request:
+    """What a client sent, before it is known to be a command."""
 
-    Raises CommandError: ``malformed`` if it is no JSON object, ``invalid`` if it is no valid command.
+    frame: dict[str, Any]
+    ref: Ref
+    #: How many commands it counts as.
+    cost: int
+
+
+def read(text: str | None) -> Request:
+    """
+    Return what is in a text frame; None stands for a binary one.
+
+    Raises CommandError, ``malformed``, if it is no JSON object.
     """
     frame = _json_object(text)
-    ref = _ref(frame.get("ref"))
+    entries = frame.get("subscriptions")
+    cost = len(entries) if isinstance(entries, list) else 1
+    return Request(frame=frame, ref=_ref(frame.get("ref")), cost=max(cost, 1))
+
+
+def parse(request: Request) -> Command:
+    """Return the command that a client sent. Raises CommandError, ``invalid``, if it is none."""
+    frame, ref = request.frame, request.ref
     action = frame.get("action", "subscribe")
     if not isinstance(action, str) or action not in COMMANDS:
         raise _invalid(ref, {"action": [f"Expected one of {', '.join(COMMANDS)}."]})

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from . import frames
-from .authentication import RefusedError, authenticate, credentials, refuse_origin
+from .authentication import RefusedError, credentials, refuse_origin
 from .catch_up import read_page
 from .close_codes import CloseCode
-from .commands import Command, Ref, parse
+from .commands import Command, Request, parse, read
 from .conf import realtime_settings
 from .database import DATABASE_AWAY, in_database, shared
 from .exceptions import CommandError
@@ -17,6 +17,7 @@ from .forwarding import ForwardingSocket, note_away
 from .groups import group_for
 from .limits import TokenBucket
 from .resume import Opened, Wish, open_wishes, read_present
+from .rights import come_in
 from .rounds import rounds
 from .socket import Message
 from .subscriptions import Subscription
@@ -32,7 +33,7 @@ class NotificationConsumer(ForwardingSocket):
         await self.send({"type": "websocket.accept"})
         try:
             refuse_origin(self.scope)
-            user = await in_database(authenticate, self.scope)
+            user, self.rights_offset = await in_database(come_in, self.scope)
         except RefusedError as refusal:
             await self.close(refusal.code)
             return
@@ -51,7 +52,7 @@ class NotificationConsumer(ForwardingSocket):
         self.heartbeat_at = now + realtime_settings().HEARTBEAT_SECONDS
         rounds().enter(self)
         await self.channel_layer.group_add(group_for(self.rights), self.channel_name)
-        await self.send_frame(frames.hello(user.get_username()))
+        await self.send_frame(frames.hello(str(user.get_username())))
 
     async def end(self) -> None:
         """Called when the socket is gone."""
@@ -70,12 +71,14 @@ class NotificationConsumer(ForwardingSocket):
         """Called with each frame of the client. Every command gets an answer: one for each entry."""
         ref = None
         try:
-            command = self._parse(message.get("text"))
-            ref = command.ref
+            request = self._read(message.get("text"))
+            ref = request.ref
+            self._charge(request.cost)
+            command = parse(request)
             self._abuse.clear()
             await getattr(self, command.action)(command)
         except CommandError as refusal:
-            await self._refuse(refusal, frames.answer(refusal.ref if ref is None else ref))
+            await self._refuse(refusal, frames.answer(ref))
             await self._end_abuse(refusal.code)
 
     async def subscribe(self, command: Command) -> None:
@@ -124,7 +127,7 @@ class NotificationConsumer(ForwardingSocket):
         )
         await asyncio.gather(*joining)
         try:
-            granted = await in_database(open_wishes, self.user, tried) if tried else {}
+            granted = await self.ask(open_wishes, self.user, tried) if tried else {}
         except DATABASE_AWAY as error:
             note_away(error)
             granted, absent = {}, _away()
@@ -150,7 +153,7 @@ class NotificationConsumer(ForwardingSocket):
         if known is not None:
             await self._repeat(known, wish, answered)
             return
-        outcome = outcomes[wish.subscription.stream]
+        outcome = outcomes.get(wish.subscription.stream, _not_found())
         if isinstance(outcome, CommandError):
             raise outcome
         await self._start(wish.subscription, outcome, answered)
@@ -169,52 +172,47 @@ class NotificationConsumer(ForwardingSocket):
                 raise _away() from None
         self.subscriptions[subscription.stream] = subscription
         await self.send_frame(frames.subscribed(answered, subscription, opened))
-        await self._show(subscription, opened, answered)
+        if opened.shows_present:
+            self.show(subscription, answered)
         if page is not None:
             await self.send_page(subscription, page)
 
     async def _repeat(self, known: Subscription, wish: Wish, answered: frames.Frame) -> None:
-        """Answer who follows it already: where the subscription stands, and whether that is what it said."""
+        """
+        Answer who follows it already where the subscription stands.
+
+        If that is not where the client stands, it goes on from the present, which the answer shows.
+        """
         recovered = None if wish.since is None else wish.since == known.position
         opened = Opened(position=known.position, recovered=recovered)
         if wish.wants_snapshot or recovered is False:
             try:
-                present = await in_database(read_present, self.user, known)
+                present = await self.ask(read_present, self.user, known)
             except DATABASE_AWAY as error:
                 note_away(error)
                 raise _away() from None
             if present is None:
                 raise _not_found()
             opened = replace(present, recovered=recovered)
+        if recovered is False:
+            known.move_to(opened.position)
         await self.send_frame(frames.subscribed(answered, known, opened))
-        await self._show(known, opened, answered)
-
-    async def _show(
-        self, subscription: Subscription, opened: Opened, answered: frames.Frame
-    ) -> None:
-        """Send a collection's objects, if they are to be shown. Not being able to ends the socket."""
         if opened.shows_present:
-            try:
-                await self.send_items(subscription, answered)
-            except DATABASE_AWAY as error:
-                note_away(error)
-                await self.close(CloseCode.INTERNAL_ERROR)
+            self.show(known, answered)
 
-    def _parse(self, text: str | None) -> Command:
-        """Return the client's command. Raises CommandError; what makes no sense is not cheaper."""
+    def _read(self, text: str | None) -> Request:
+        """Return what a frame asks for. Raises CommandError; what makes no sense is not cheaper."""
         try:
-            command = parse(text)
-        except CommandError as refusal:
-            self._charge(1, refusal.ref)
+            return read(text)
+        except CommandError:
+            self._charge(1)
             raise
-        self._charge(len(command.entries), command.ref)
-        return command
 
-    def _charge(self, cost: int, ref: Ref) -> None:
+    def _charge(self, cost: int) -> None:
         """Raise CommandError if the client goes too fast."""
         if wait := self._bucket.take(cost, asyncio.get_running_loop().time()):
             text = "Too many commands."
-            raise CommandError("rate_limited", text, temporary=True, retry_after=wait, ref=ref)
+            raise CommandError("rate_limited", text, temporary=True, retry_after=wait)
 
     async def _refuse(self, refusal: CommandError, answered: frames.Frame) -> None:
         await self.send_frame(frames.error(refusal, answered))

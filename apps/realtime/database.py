@@ -64,13 +64,13 @@ async def shared(function: Callable[..., T], *args: Any) -> T:
     return await _awaited(future, is_shared=True)
 
 
-async def in_rounds(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+async def in_rounds(name: str, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """
     Do what `in_database` does, for what is done for all sockets: on a thread that no socket can keep.
 
-    Raises TimeoutError, or whatever the function raises.
+    Each name has one of its own. Raises TimeoutError, or whatever the function raises.
     """
-    return await _awaited(_for_rounds().submit(_tidy(function), *args, **kwargs))
+    return await _awaited(_for_rounds(name).submit(_tidy(function), *args, **kwargs))
 
 
 def limited(function: Callable[P, T]) -> Callable[P, T]:
@@ -118,5 +118,5 @@ def _for_sockets() -> ThreadPoolExecutor:
 
 
 @lru_cache
-def _for_rounds() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(1, thread_name_prefix="realtime-rounds")
+def _for_rounds(name: str) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(1, thread_name_prefix=f"realtime-{name}")

@@ -1,19 +1,26 @@
 """What a socket is sent of what it follows: each offset once, in order, or a word that it isn't so."""
 
+import asyncio
 import json
 import logging
-from dataclasses import replace
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
 
 from . import frames
 from .catch_up import Page, read_page
 from .close_codes import CloseCode
+from .conf import realtime_settings
 from .database import DATABASE_AWAY, in_database, shared
 from .grants import session_mark
 from .registry import kind_of_collection
 from .resume import read_items, read_present
-from .rights import KEEP, rule
+from .rights import KEEP
+from .rounds import rounds
 from .socket import Message, Socket
 from .subscriptions import Subscription, Verdict
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -40,10 +47,8 @@ class ForwardingSocket(Socket):
 
     async def behind(self, message: Message) -> None:
         """Called when the channel layer may have lost messages."""
-        for stream in self.subscriptions:
-            self.remind("catch_up", stream)
         if self.user is not None:
-            self.remind("reconsider")
+            rounds().note_behind(self)
 
     # The history
 
@@ -64,10 +69,14 @@ class ForwardingSocket(Socket):
         entries, lost = page.after(subscription.position)
         for entry in entries:
             await self._forward(subscription, entry.offset, entry.frame, entry.ends)
+            if not self._is_followed(subscription):
+                return
+            if self.ruling is not KEEP:  # first what it may keep, however slowly its client reads
+                lost = ""
+                break
         if lost:
             await self._resync(subscription, lost)
-        is_followed = self.subscriptions.get(subscription.stream) is subscription
-        if is_followed and not page.waits and subscription.offset < page.head.offset:
+        elif not page.waits and subscription.offset < page.head.offset:
             self.remind("catch_up", subscription.stream)
 
     async def _forward(
@@ -81,25 +90,45 @@ class ForwardingSocket(Socket):
     # Where continuity is lost
 
     async def _resync(self, subscription: Subscription, reason: str) -> None:
-        present = await in_database(read_present, self.user, subscription)
+        present = await self.ask(read_present, self.user, subscription)
         if present is None:
             await self._end(subscription, "revoked")
             return
         subscription.move_to(present.position)
         await self.send_frame(frames.resynced(subscription, present.payload, reason))
-        await self.send_items(subscription, {})
+        self.show(subscription, {})
 
-    async def send_items(self, subscription: Subscription, answered: frames.Frame) -> None:
-        """Send the objects of a collection, as they are now, page by page; of anything else, nothing."""
-        if (collection := kind_of_collection(subscription.object_type)) is None:
+    def show(self, subscription: Subscription, answered: frames.Frame) -> None:
+        """Have the objects of a collection sent, as they are now; of anything else, nothing."""
+        if kind_of_collection(subscription.object_type) is not None:
+            subscription.next_page = (answered, None)
+            self.remind("show_page", subscription.stream)
+
+    async def show_page(self, message: Message) -> None:
+        """
+        Called when a page of a collection is to be sent. What can't be shown whole ends the socket.
+
+        One in each turn: what the page was read without, a deletion say, comes after it.
+        """
+        subscription = self.subscriptions.get(message["stream"])
+        if subscription is None or subscription.next_page is None:
             return
-        after, is_last = None, False
-        while not (is_last or self.is_closed):
-            items, after = await in_database(
-                read_items, self.user, collection, subscription.pk, after
-            )
-            is_last = after is None
-            await self.send_frame(frames.snapshot(answered, subscription, items, is_last))
+        answered, after = subscription.next_page
+        try:
+            items, after = await self.ask(read_items, self.user, subscription, after)
+        except DATABASE_AWAY as error:
+            note_away(error)
+            await self.close(CloseCode.INTERNAL_ERROR)
+            return
+        subscription.next_page = None if after is None else (answered, after)
+        if after is not None:
+            self.remind("show_page", subscription.stream)
+        await self.send_frame(frames.snapshot(answered, subscription, items, after is None))
+
+    async def ask(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Do what `in_database` does, for one of the user's sockets at a time: others' have threads left."""
+        async with self.asking:
+            return await in_database(function, *args, **kwargs)
 
     async def _end(self, subscription: Subscription, reason: str) -> None:
         await self.leave(subscription)
@@ -110,38 +139,30 @@ class ForwardingSocket(Socket):
     async def _hear_of_rights(self, message: Message) -> None:
         if self.user is None or message["stream"] != self.rights:
             return
-        self.note_rights(message["offset"])
+        self.rights_offset = max(self.rights_offset, message["offset"])
         _, session = self.credentials
         payload = json.loads(message["frame"] or "{}").get("payload", {})
         if session is not None and payload.get("session") == session_mark(session):
             await self.close(CloseCode.NOT_AUTHENTICATED)
         else:
-            self.remind("reconsider")
-
-    async def reconsider(self, message: Message) -> None:
-        """Called when the user's rights may have become fewer."""
-        try:
-            (ruling,) = await in_database(rule, [self.holding])
-        except DATABASE_AWAY as error:
-            note_away(error)  # the next round asks again
-        else:
-            # What is gone has been deleted a moment ago, and its deletion is on its way.
-            self.ruling = replace(ruling, gone=frozenset())
-            await self.obey(message)
+            rounds().doubt([self])
 
     async def obey(self, message: Message) -> None:
         """Called when somebody has looked at what the socket may keep."""
         ruling, self.ruling = self.ruling, KEEP
         if not ruling.is_authenticated:
             await self.close(CloseCode.NOT_AUTHENTICATED)
-        for stream in ruling.lost & self.subscriptions.keys():
-            await self._end(self.subscriptions[stream], "revoked")
-        for stream in ruling.gone & self.subscriptions.keys():
-            # Its deletion is on its way; if it is gone in two rounds, that wasn't announced.
-            if self.subscriptions[stream].is_gone:
-                await self._end(self.subscriptions[stream], "deleted")
-            else:
-                self.subscriptions[stream].is_gone = True
+        for subscription in filter(self._is_followed, ruling.lost):
+            await self._end(subscription, "revoked")
+        now = asyncio.get_running_loop().time()
+        for subscription in filter(self._is_followed, ruling.gone):
+            # Its deletion is on its way, and with it the end.
+            subscription.gone_since = subscription.gone_since or now
+            if now - subscription.gone_since >= realtime_settings().POSITION_CHECK_SECONDS:
+                await self._end(subscription, "deleted")
+
+    def _is_followed(self, subscription: Subscription) -> bool:
+        return self.subscriptions.get(subscription.stream) is subscription
 
 
 def note_away(error: Exception) -> None:

@@ -5,19 +5,22 @@ So it is written in the transaction that ends the right, and reaches each proces
 the user, whatever is away meanwhile. Clients never see it.
 """
 
+import logging
 from collections.abc import Iterator
 from typing import Any
 
 from django.apps import apps
 from django.contrib.auth import get_user_model
 from django.contrib.auth.signals import user_logged_out
-from django.db import models, router
+from django.db import DatabaseError, models, router, transaction
 from django.utils.crypto import salted_hmac
 
 from ..outbox.announcers import Announcer, connect
 from ..outbox.capture import Notification, capture
 from ..outbox.payload import encode
 from .groups import stream_for
+
+logger = logging.getLogger(__name__)
 
 RIGHTS = "rights"
 #: Columns of the user's row that decide whether somebody may come in, and how far.
@@ -81,4 +84,10 @@ def _announce_logout(sender: Any, request: Any, user: Any, **_: Any) -> None:
         object_id=str(user.pk),
         payload=encode({"session": session_mark(session_key)}, RIGHTS),
     )
-    capture([notification], using=router.db_for_write(user.__class__, instance=user))
+    using = router.db_for_write(user.__class__, instance=user)
+    try:
+        with transaction.atomic(using=using):
+            capture([notification], using=using)
+    except DatabaseError:
+        # The session shall end all the same; the next round finds it gone.
+        logger.exception("A logout is not announced", extra={"action": "logout_not_announced"})

@@ -178,8 +178,10 @@ class Link:
                 raise RedisConnectionError("it does not answer")
 
     def _confirm(self, name: str) -> None:
-        self._confirmed.add(name)
         self._unconfirmed.discard(name)
+        if name not in self._wanted:  # any more: who wants it again has to ask again
+            return
+        self._confirmed.add(name)
         if waiting := self._awaited.pop(name, None):
             waiting.set_result(None)
         else:

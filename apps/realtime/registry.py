@@ -76,7 +76,7 @@ class ObjectType:
         """
         try:
             return hashids.encode(self.name, self.key_field.to_python(pk))
-        except ValidationError:
+        except (ValidationError, ValueError):
             raise UnknownObjectTypeError(f"No {self.name} has the primary key {pk!r}.") from None
 
     def key(self, public_id: str) -> Any:
@@ -84,6 +84,11 @@ class ObjectType:
         key = hashids.decode(self.name, public_id)
         is_uuid = isinstance(self.key_field, models.UUIDField)
         return key if isinstance(key, uuid.UUID) == is_uuid else None
+
+    @property
+    def can_move(self) -> bool:
+        """Whether a change of an object may decide anew who sees it."""
+        return bool(self.collections or self.deciding)
 
     @property
     def key_field(self) -> "models.Field[Any, Any]":

@@ -1,6 +1,6 @@
 """What a new subscription begins with: whether it may be, where it stands, the present state."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -11,11 +11,9 @@ from ..outbox import history
 from ..outbox.history import Position
 from ..outbox.payload import encode, plain
 from .conf import realtime_settings
-from .registry import ObjectType, kind_of_collection, owner_type
+from .groups import stream_for
+from .registry import kind_of_collection, owner_type
 from .subscriptions import Subscription
-
-#: The type of a collection's objects, and their foreign key to its owner.
-Collection = tuple[ObjectType, str]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,15 +87,18 @@ def read_present(user: Any, subscription: Subscription) -> Opened | None:
     return open_wishes(user, [wish]).get(subscription.stream)
 
 
-def read_items(user: Any, collection: Collection, owner: Any, after: Any) -> tuple[list[Any], Any]:
+def read_items(user: Any, subscription: Subscription, after: Any) -> tuple[list[Any], Any]:
     """
     Return a page of a collection's objects, as they are now, by primary key; and the key to go on after.
 
     ``after`` is None for the first page, and the key after the last one. A page has ``SNAPSHOT_ROWS``
     objects, and as many as ``FRAME_BYTES`` hold; one in any case.
     """
+    collection = kind_of_collection(subscription.object_type)
+    if collection is None:  # not any more
+        return [], None
     kind, key = collection
-    found = kind.visible_to(user).filter(**{key: owner}).order_by("pk")
+    found = kind.visible_to(user).filter(**{key: subscription.pk}).order_by("pk")
     found = found if after is None else found.filter(pk__gt=after)
     limit = realtime_settings().SNAPSHOT_ROWS
     instances = list(found[: limit + 1])
@@ -114,7 +115,11 @@ def read_items(user: Any, collection: Collection, owner: Any, after: Any) -> tup
 
 
 def _open(user: Any, wish: Wish, standing: history.Standing) -> Opened | None:
-    recovered = None if wish.since is None else standing.continues(wish.since)
+    recovered = None
+    if wish.since is not None:
+        recovered = standing.continues(wish.since) and not _owner_moved(
+            wish.subscription, wish.since
+        )
     position = wish.since if wish.since is not None and recovered else standing.head
     shows_present = wish.wants_snapshot or recovered is False
     payload = None
@@ -131,6 +136,27 @@ def _open(user: Any, wish: Wish, standing: history.Standing) -> Opened | None:
         shows_present=shows_present,
         payload=payload,
     )
+
+
+def _owner_moved(subscription: Subscription, since: Position) -> bool:
+    """Whether what an object is seen through was not for the same eyes when some of the history was made."""
+    owners = list(_owners(subscription))
+    return bool(owners) and history.moved_since(
+        owners, subscription.stream, since.offset, using=DEFAULT_DB_ALIAS
+    )
+
+
+def _owners(subscription: Subscription) -> Iterator[str]:
+    """Yield the streams of objects that can move, and through which this one is seen."""
+    owner = owner_type(subscription.object_type)
+    if owner.name != subscription.object_type:
+        if owner.can_move:
+            yield stream_for(owner.name, subscription.pk)
+        return
+    for name, key in owner.collections.items():
+        if (above := owner_type(name)).can_move:
+            found = owner.model._base_manager.filter(pk=subscription.pk)
+            yield from (stream_for(above.name, pk) for pk in found.values_list(key, flat=True))
 
 
 def _owner_name(subscription: Subscription) -> str:

@@ -5,7 +5,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .authentication import Credentials, authenticate_again
+from django.db import DEFAULT_DB_ALIAS
+
+from ..outbox.history import known_standings
+from .authentication import Credentials, authenticate, authenticate_again
+from .grants import rights_stream
 from .registry import owner_type
 from .resume import visible_streams
 from .subscriptions import Subscription
@@ -27,14 +31,24 @@ class Ruling:
 
     #: Whether the handshake would still do.
     is_authenticated: bool = True
-    #: Streams of what the user may not see any more.
-    lost: frozenset[str] = frozenset()
-    #: Streams of what is no more.
-    gone: frozenset[str] = frozenset()
+    #: What is about something that the user may not see any more.
+    lost: tuple[Subscription, ...] = ()
+    #: What is about something that is no more.
+    gone: tuple[Subscription, ...] = ()
 
 
 #: Nothing changes.
 KEEP = Ruling()
+
+
+def come_in(scope: dict[str, Any]) -> tuple[Any, int]:
+    """
+    Return the user of a handshake, and how far the stream of the user's rights is. Raises RefusedError.
+    """
+    user = authenticate(scope)
+    stream = rights_stream(user.pk)
+    standings = known_standings({stream: None}, using=DEFAULT_DB_ALIAS)
+    return user, standings[stream].head.offset if stream in standings else 0
 
 
 def rule(holdings: Sequence[Holding]) -> list[Ruling]:
@@ -90,5 +104,8 @@ def _existing(subscriptions: Iterable[Subscription]) -> set[str]:
 
 
 def _ruling(holding: Holding, visible: set[str], gone: set[str]) -> Ruling:
-    hidden = {s.stream for s in holding.subscriptions} - visible
-    return Ruling(lost=frozenset(hidden - gone), gone=frozenset(hidden & gone))
+    hidden = [s for s in holding.subscriptions if s.stream not in visible]
+    return Ruling(
+        lost=tuple(s for s in hidden if s.stream not in gone),
+        gone=tuple(s for s in hidden if s.stream in gone),
+    )

@@ -5,7 +5,7 @@ import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from django.db import DEFAULT_DB_ALIAS
 
@@ -35,9 +35,13 @@ class Rounds:
     def __init__(self) -> None:
         self.sockets: set[Socket] = set()
         self._of_user: Counter[Any] = Counter()
+        self._asking: WeakValueDictionary[Any, asyncio.Semaphore] = WeakValueDictionary()
         self._tasks: list[asyncio.Task[None]] = []
         #: Where the streams stood at the last look.
         self._seen: dict[str, Position] = {}
+        #: Sockets whose rights may have become fewer, and those that may have missed something.
+        self._in_doubt = Waiting(self._rule)
+        self._behind = Waiting(self._look)
 
     def is_full(self, user: Any) -> bool:
         """Whether a user has as many sockets in this process as may be."""
@@ -47,6 +51,7 @@ class Rounds:
         """Look after a socket, whose user is known, from now on."""
         self.sockets.add(socket)
         self._of_user[socket.user.pk] += 1
+        socket.asking = self._asking.setdefault(socket.user.pk, socket.asking)
         if not self._tasks:
             self._tasks = [
                 asyncio.create_task(_repeat(seconds, step))
@@ -65,12 +70,24 @@ class Rounds:
         if socket not in self.sockets:
             return
         self.sockets.remove(socket)
-        self._of_user -= Counter([socket.user.pk])
+        self._of_user[socket.user.pk] -= 1
+        if not self._of_user[socket.user.pk]:
+            del self._of_user[socket.user.pk]
         if not self.sockets:
             tasks, self._tasks = self._tasks, []
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            for waiting in (self._in_doubt, self._behind):
+                await waiting.end()
+
+    def doubt(self, sockets: Iterable[Socket]) -> None:
+        """Ask soon what sockets may still follow, many together, and tell them."""
+        self._in_doubt.add(sockets)
+
+    def note_behind(self, socket: Socket) -> None:
+        """Look soon at what a socket may have missed, many together, and remind it of that."""
+        self._behind.add([socket])
 
     async def look_at_clients(self) -> None:
         """Remind each socket whose time it is of its heartbeat; cut off those whose clients take nothing."""
@@ -89,8 +106,8 @@ class Rounds:
         so has what only this process could number.
         """
         interval = realtime_settings().POSITION_CHECK_SECONDS / LOOKS
-        numbered = await in_rounds(lambda: number_overdue(interval, using=DEFAULT_DB_ALIAS))
-        now = await self._positions()
+        numbered = await in_rounds("positions", number_overdue, interval, using=DEFAULT_DB_ALIAS)
+        now = await _positions(self.sockets)
         before = {
             stream: position if shard_of(stream) in numbered else self._seen.get(stream)
             for stream, position in now.items()
@@ -99,24 +116,82 @@ class Rounds:
         for sockets in _batches(self.sockets, SOCKETS_AT_ONCE):
             for socket in sockets:
                 _compare(socket, now, before)
+            self.doubt(socket for socket in sockets if _is_doubtful(socket, now))
             await asyncio.sleep(0)  # others have something to do, too
 
     async def reauthorise(self) -> None:
         """Ask again what each socket may follow, and tell it."""
-        for sockets in _batches(self.sockets, SOCKETS_AT_ONCE):
-            rulings = await in_rounds(limited(rule), [socket.holding for socket in sockets])
-            for socket, ruling in zip(sockets, rulings, strict=True):
-                socket.ruling = ruling
-                socket.remind("obey")
+        self.doubt(self.sockets)
 
-    async def _positions(self) -> dict[str, Position]:
-        """Return where all streams stand that sockets follow; those that there aren't are left out."""
-        found: dict[str, Position] = {}
-        for names in _batches(set(_streams(self.sockets)), STREAMS_AT_ONCE):
-            asked = dict.fromkeys(names)
-            standings = await in_rounds(limited(known_standings), asked, using=DEFAULT_DB_ALIAS)
-            found |= {stream: standing.head for stream, standing in standings.items()}
-        return found
+    async def _rule(self, sockets: list[Socket]) -> None:
+        """Have sockets told what they may keep. If it can't be asked of all of them, ask of each."""
+        try:
+            await _tell(sockets)
+        except Exception as error:  # noqa: BLE001  # a permission is somebody else's code
+            if len(sockets) > 1:
+                for socket in sockets:
+                    await self._rule([socket])
+                return
+            for socket in sockets:
+                socket.rights_offset = -1  # the next position check asks again
+            _note(error)
+
+    async def _look(self, sockets: list[Socket]) -> None:
+        """Remind sockets of what they have missed; what can't be looked at is the position check's."""
+        try:
+            now = await _positions(sockets)
+        except DATABASE_AWAY as error:
+            _note(error)
+            return
+        for socket in sockets:
+            _compare(socket, now, now)
+        self.doubt(socket for socket in sockets if _is_doubtful(socket, now))
+
+
+class Waiting:
+    """Sockets that wait for something to be done, many together, one batch after the other."""
+
+    def __init__(self, step: Callable[[list[Socket]], Awaitable[None]]) -> None:
+        self._step = step
+        self._sockets: set[Socket] = set()
+        self._task: asyncio.Task[None] | None = None
+
+    def add(self, sockets: Iterable[Socket]) -> None:
+        """Have sockets wait, once each."""
+        self._sockets.update(sockets)
+        if self._sockets and (self._task is None or self._task.done()):
+            self._task = asyncio.create_task(self._run())
+
+    async def end(self) -> None:
+        """Wait for nothing more."""
+        self._sockets.clear()
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        while self._sockets:
+            batch = [self._sockets.pop() for _ in range(min(SOCKETS_AT_ONCE, len(self._sockets)))]
+            await self._step(batch)
+
+
+async def _tell(sockets: list[Socket]) -> None:
+    rulings = await in_rounds("rights", limited(rule), [socket.holding for socket in sockets])
+    for socket, ruling in zip(sockets, rulings, strict=True):
+        socket.ruling = ruling
+        socket.remind("obey")
+
+
+async def _positions(sockets: Iterable[Socket]) -> dict[str, Position]:
+    """Return where all streams stand that sockets follow; those that there aren't are left out."""
+    found: dict[str, Position] = {}
+    for names in _batches(set(_streams(sockets)), STREAMS_AT_ONCE):
+        asked = dict.fromkeys(names)
+        standings = await in_rounds(
+            "positions", limited(known_standings), asked, using=DEFAULT_DB_ALIAS
+        )
+        found |= {stream: standing.head for stream, standing in standings.items()}
+    return found
 
 
 def _compare(
@@ -126,9 +201,15 @@ def _compare(
     for stream, subscription in socket.subscriptions.items():
         if subscription.lags(now.get(stream), before.get(stream)):
             socket.remind("catch_up", stream)
+
+
+def _is_doubtful(socket: Socket, now: Mapping[str, Position]) -> bool:
+    """Whether something was said of the user's rights, or something is gone that a socket follows."""
     rights = now.get(socket.rights)
-    if socket.note_rights(0 if rights is None else rights.offset):
-        socket.remind("reconsider")
+    is_news = rights is not None and rights.offset > socket.rights_offset
+    if is_news and rights is not None:
+        socket.rights_offset = rights.offset
+    return is_news or any(s.gone_since is not None for s in socket.subscriptions.values())
 
 
 def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
@@ -148,10 +229,15 @@ async def _repeat(seconds: Callable[[], float], step: Callable[[], Awaitable[Non
         await asyncio.sleep(seconds())
         try:
             await step()
-        except DATABASE_AWAY as error:
-            logger.warning("The database is away: %s", error, extra={"action": "database_away"})
-        except Exception:
-            logger.exception("A round failed", extra={"action": "round_failed"})
+        except Exception as error:  # noqa: BLE001  # whatever it is, the next round comes
+            _note(error)
+
+
+def _note(error: Exception) -> None:
+    if isinstance(error, DATABASE_AWAY):
+        logger.warning("The database is away: %r", error, extra={"action": "database_away"})
+    else:
+        logger.error("A round failed", exc_info=error, extra={"action": "round_failed"})
 
 
 _rounds: "WeakKeyDictionary[asyncio.AbstractEventLoop, Rounds]" = WeakKeyDictionary()

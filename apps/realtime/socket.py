@@ -1,4 +1,4 @@
-"""One connection: its inbox, its frames and its end. What is said on it is the consumer's affair."""
+"""One connection: its turns, its frames and its end. What is said on it is the consumer's affair."""
 
 import asyncio
 import json
@@ -40,9 +40,12 @@ class Socket(AsyncConsumer):
         self.heartbeat_at = 0.0
         #: When somebody began to wait for the client to take what it is sent, and who.
         self.sending_since: float | None = None
+        #: What a user asks of the database, whatever the socket, is asked one after the other.
+        self.asking = asyncio.Semaphore()
         self._sender: asyncio.Task[Any] | None = None
         self._is_cut = False
-        self._rights_offset: int | None = None
+        #: How far the stream of the user's rights was when they were last looked at.
+        self.rights_offset = 0
         self._turn = asyncio.Lock()
         self._reminders: dict[tuple[str, str], None] = {}
         self._reminding: asyncio.Task[None] | None = None
@@ -152,11 +155,6 @@ class Socket(AsyncConsumer):
             user_pk=self.user.pk,
             subscriptions=subscriptions,
         )
-
-    def note_rights(self, offset: int) -> bool:
-        """Note how far the user's rights were looked at; return whether there was more than was known."""
-        known, self._rights_offset = self._rights_offset, offset
-        return known is not None and offset > known
 
     async def leave(self, subscription: Subscription) -> None:
         """Follow something no longer."""

@@ -27,8 +27,10 @@ class Subscription:
     pk: Any
     epoch: str = ""
     offset: int = 0
-    #: Whether the object was found to be no more, by who looked after its subscribers' rights.
-    is_gone: bool = False
+    #: Since when the object is known to be no more, though its deletion hasn't come.
+    gone_since: float | None = None
+    #: Of a collection that is being shown: what the next page answers to, and the key it goes on after.
+    next_page: "tuple[dict[str, Any], Any] | None" = None
 
     @classmethod
     def of(cls, user: Any, values: Mapping[str, Any]) -> Self:

@@ -12,6 +12,7 @@ from apps.realtime.envelope import envelope
 from apps.realtime.groups import group_for
 from apps.realtime.registry import register, unregister
 from apps.tickets.live import TicketType
+from apps.tickets.models import Ticket
 from tests.law import number_all
 from tests.sockets import (
     collection,
@@ -178,6 +179,21 @@ class TestCatchUp:
                 frame["type"] for frame in frames
             ]
             assert await socket.silent(demo)
+
+    async def test_after_the_end_nothing_follows(self, settings, demo, ticket):
+        """
+        An object that is created again under its key is another one.
+        """
+        async with signed_in(demo) as socket:
+            await socket.ask(subject(ticket))
+            again = Ticket(pk=ticket.pk, project_id=ticket.project_id, title="Again")
+            await in_thread(ticket.delete)
+            await in_thread(again.save, force_insert=True)
+            await lose(settings)
+            await rename(again, "Changed")
+            frames = [await socket.receive() for _ in range(2)]
+            assert ["DELETE_TICKET", "unsubscribed"] == [frame["type"] for frame in frames]
+            assert await socket.answers()
 
     async def test_what_is_not_subscribed_to_is_not_forwarded(self, demo, ticket):
         """

@@ -3,6 +3,8 @@
 import pytest
 
 from apps.realtime import checks
+from apps.realtime.registry import register, unregister
+from apps.tickets.live import TicketType
 
 
 def ids(found):
@@ -36,6 +38,20 @@ def test_settings(settings, expected, values):
     """
     settings.REALTIME = values
     assert expected == ids(checks.settings_are_sound())
+
+
+def test_a_collection_shows_all_that_is_in_it():
+    """
+    A type that hides some objects of a collection is warned of: nobody asks, object by object.
+    """
+    assert [] == checks.collections_show_all()
+    unregister("ticket")
+    register(type("Hidden", (TicketType,), {"deciding": ("assignee",)}))
+    try:
+        assert ["realtime.W003"] == ids(checks.collections_show_all())
+    finally:
+        unregister("ticket")
+        register(TicketType)
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apps.realtime import hashids
-from apps.realtime.commands import parse
+from apps.realtime import commands, hashids
 from apps.realtime.exceptions import CommandError
 
 TICKET = hashids.encode("ticket", 7)
+
+
+def parse(text):
+    return commands.parse(commands.read(text))
 
 
 def refusal(frame):

@@ -43,7 +43,7 @@ async def test_a_slow_statement_is_ended(settings):
     await in_database(sleep_in_sql, 0)  # its thread is free again
     # Who asked may give up a moment before PostgreSQL does.
     async with asyncio.timeout(10):
-        while await in_rounds(_sleeping):
+        while await in_rounds("positions", _sleeping):
             await asyncio.sleep(0.01)
 
 
@@ -75,7 +75,7 @@ async def test_rounds_have_a_thread_of_their_own():
     However many sockets read, what is done for all of them goes on.
     """
     async with occupied(4):
-        assert threading.current_thread() is not await in_rounds(threading.current_thread)
+        assert threading.current_thread() is not await in_rounds("rights", threading.current_thread)
 
 
 class Reads:

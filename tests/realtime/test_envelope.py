@@ -28,6 +28,7 @@ def row(**values):
             "attempts": 0,
             "deaths": 0,
             "is_failed": False,
+            "is_pending": True,
             "is_move": False,
             "epoch": "f3a1",
             **values,

@@ -1,13 +1,17 @@
 """Limits: of commands, of nonsense, of sockets."""
 
 import asyncio
+import threading
+from contextlib import AsyncExitStack
 
 import pytest
 from channels.testing import WebsocketCommunicator
 
 from apps.realtime.limits import TokenBucket
+from apps.realtime.registry import register, unregister
 from apps.realtime.rounds import rounds
 from apps.realtime.routing import websocket
+from apps.tickets.live import TicketType
 from tests.sockets import Socket, connected, signed_in, subject, token_of, until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -128,6 +132,40 @@ class TestSockets:
                     pass
             async with signed_in(demo):
                 pass
+
+
+class Lengthy(TicketType):
+    """Tickets that take long to be found for one user."""
+
+    slow_for = None
+    release = threading.Event()
+
+    def visible_to(self, user):
+        if user.pk == Lengthy.slow_for:
+            Lengthy.release.wait(20)
+        return super().visible_to(user)
+
+
+async def test_slow_questions_of_one_user_leave_others_their_threads(demo, other, ticket):
+    """
+    However many sockets it has, a user's questions to the database come one after the other.
+    """
+    Lengthy.slow_for = demo.pk
+    unregister("ticket")
+    register(Lengthy)
+    try:
+        async with AsyncExitStack() as stack:
+            slow = [await stack.enter_async_context(signed_in(demo)) for _ in range(6)]
+            quick = await stack.enter_async_context(signed_in(other))
+            for socket in slow:
+                await socket.send(subject(ticket))
+            assert "subscribed" == (await quick.ask({"object_type": "me", "id": "me"}))["type"]
+            Lengthy.release.set()
+            assert ["subscribed"] * 6 == [(await socket.receive())["type"] for socket in slow]
+    finally:
+        Lengthy.release.set()
+        unregister("ticket")
+        register(TicketType)
 
 
 class TestSlow:

@@ -26,6 +26,7 @@ def row(offset, stream="ticket:1", object_type="ticket", object_id="1", payload=
         attempts=0,
         deaths=0,
         is_failed=False,
+        is_pending=True,
         is_move=False,
         epoch="e",
     )

@@ -8,7 +8,7 @@ from django.db import connection
 from apps.outbox.models import NotificationOutbox, Stream
 from apps.realtime import hashids
 from apps.realtime.registry import register, unregister
-from apps.tickets.live import TicketType
+from apps.tickets.live import ProjectType, TicketType
 from apps.tickets.models import Project, Ticket
 from tests.law import number_all
 from tests.sockets import (
@@ -224,6 +224,31 @@ class TestNotRecovered:
         answer = await self.refused(demo, ticket, since)
         assert "Back again" == answer["payload"]["title"]
 
+    @pytest.mark.parametrize("about", [subject, collection])
+    async def test_across_a_move_of_what_it_is_seen_through(self, demo, project, ticket, about):
+        """
+        A project that others saw before takes its tickets' history with it.
+        """
+        unregister("project")
+        register(type("Named", (ProjectType,), {"deciding": ("name",)}))
+        try:
+            thing = about(ticket if about is subject else project)
+            since = await where(demo, thing)
+            await missed(ticket, 1)
+            async with signed_in(demo) as socket:
+                assert (await socket.ask({**thing, "since": since}))["recovered"]
+            await in_thread(_rename_project, project)
+            await missed(ticket, 1)
+            async with signed_in(demo) as socket:
+                assert not (await socket.ask({**thing, "since": since}))["recovered"]
+            since = await where(demo, thing)
+            await missed(ticket, 1)
+            async with signed_in(demo) as socket:
+                assert (await socket.ask({**thing, "since": since}))["recovered"]
+        finally:
+            unregister("project")
+            register(ProjectType)
+
     async def test_a_collection_comes_in_pages(self, settings, demo, project, ticket):
         """
         In place of one payload, frames with its objects, the last one said to be it.
@@ -261,7 +286,55 @@ class TestNotRecovered:
         assert ("error", "not_found") == (answer["type"], answer["code"])
 
 
+class TestUnshowable:
+    """Rows that were published, or failed, and of which nothing can be said any more."""
+
+    async def test_a_type_that_is_gone_is_skipped(self, demo, project, ticket):
+        """
+        What it announced is no hole, and nobody waits for it.
+        """
+        since = await where(demo, collection(project))
+        await missed(ticket, 1)
+        rows = NotificationOutbox.objects.filter(stream=f"project.tickets:{project.pk}")
+        await in_thread(lambda: rows.update(object_type="gone"))
+        async with signed_in(demo) as socket:
+            assert (await socket.ask({**collection(project), "since": since}))["recovered"]
+            frame = await socket.receive()
+            assert ("skipped", "gone", "") == (frame["type"], frame["object_type"], frame["id"])
+            await rename(ticket, "After")
+            assert "After" == (await socket.receive())["payload"]["title"]
+
+    async def test_a_key_without_a_public_id_ends_nobodys_socket(self, demo, project, ticket):
+        """
+        A row that failed for its key is skipped like any other.
+        """
+        since = await where(demo, collection(project))
+        await missed(ticket, 1)
+        rows = NotificationOutbox.objects.filter(stream=f"project.tickets:{project.pk}", offset=2)
+        values = {"object_id": "-5", "published_at": None, "failed_at": "2026-11-22T00:00Z"}
+        await in_thread(lambda: rows.update(**values, error_type="E"))
+        async with signed_in(demo) as socket:
+            assert (await socket.ask({**collection(project), "since": since}))["recovered"]
+            assert "skipped" == (await socket.receive())["type"]
+
+
 class TestAgain:
+    async def test_from_elsewhere_nothing_old_follows(self, settings, demo, ticket):
+        """
+        In the middle of a catch-up, too: the answer is the present, and what comes is new.
+        """
+        settings.REALTIME = {"CATCH_UP_ROWS": 1}
+        since = await where(demo, subject(ticket))
+        await missed(ticket, 5)
+        async with signed_in(demo) as socket:
+            entry = {**subject(ticket), "since": since}
+            await socket.send({"subscriptions": [entry, entry]})
+            frames = [await socket.receive() for _ in range(3)]
+            assert [True, None, False] == [frame.get("recovered") for frame in frames]
+            assert [1, 2, 6] == [frame["offset"] for frame in frames]
+            await rename(ticket, "New")
+            assert 7 == (await socket.receive())["offset"]
+
     async def test_subscribing_again_says_whether_it_is_the_same(self, demo, ticket):
         """
         Who follows it already is told where it stands; another position is none to go on from.
@@ -470,12 +543,17 @@ class TestInterrupted:
             try:
                 own = {"object_type": "me", "id": "me"}
                 entries = [{**collection(project), "snapshot": True}, own]
-                answer = await socket.ask({"subscriptions": entries})
-                assert "subscribed" == answer["type"]
+                await socket.send({"subscriptions": entries})
+                assert ["subscribed"] * 2 == [(await socket.receive())["type"] for _ in range(2)]
                 assert 4500 == await socket.closed()
                 assert await socket.communicator.receive_nothing()
             finally:
                 await in_thread(rename_table, "away", "tickets_ticket")
+
+
+def _rename_project(project):
+    project.name = "Another"
+    project.save()
 
 
 def _spoil(old, new):

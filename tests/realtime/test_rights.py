@@ -1,5 +1,6 @@
 """Who loses a right stops receiving: at once where it can be seen, within a time where it can't."""
 
+import asyncio
 import json
 
 import pytest
@@ -28,6 +29,7 @@ from tests.sockets import (
     rename_table,
     signed_in,
     subject,
+    until,
     write,
 )
 
@@ -172,13 +174,17 @@ class TestAtOnce:
         async with signed_in(demo) as socket:
             await socket.ask(subject(ticket))
             await in_thread(remove, project, demo)
-            (served,) = rounds().sockets
             await in_thread(rename_table, "tickets_project_members", "away")
-            await served.reconsider({})
-            await in_thread(rename_table, "away", "tickets_project_members")
+            await drain()
+            await until(lambda: _is_asked_again(demo))
             assert await socket.answers()
-            await rounds().reauthorise()
+            await in_thread(rename_table, "away", "tickets_project_members")
+            await rounds().check_positions()
             assert "revoked" == (await socket.receive())["reason"]
+
+
+def _is_asked_again(user):
+    return {-1} == {socket.rights_offset for socket in rounds().sockets}
 
 
 def _put_out(user, how):
@@ -236,6 +242,17 @@ class TestGroups:
             assert "revoked" == (await socket.receive())["reason"]
 
 
+class Faulty(TicketType):
+    """Tickets of whose visibility nothing can be said to one user."""
+
+    fails_for = None
+
+    def visible_to(self, user):
+        if user.pk == Faulty.fails_for:
+            raise ZeroDivisionError
+        return super().visible_to(user)
+
+
 class OfGroup(TicketType):
     def visible_to(self, user):
         is_reader = user.groups.filter(name="readers").exists()
@@ -267,6 +284,58 @@ class TestWithoutAPush:
             await in_thread(_forget_members)
             assert "revoked" == (await socket.receive())["reason"]
 
+    async def test_a_permission_that_fails_is_that_users(
+        self, demo, other, project, ticket, caplog
+    ):
+        """
+        Everybody else is asked about all the same.
+        """
+        await in_thread(project.members.add, other)
+        unregister("ticket")
+        register(Faulty)
+        try:
+            async with signed_in(demo) as socket, signed_in(other) as faulty:
+                for each in (socket, faulty):
+                    await each.ask(subject(ticket))
+                await in_thread(_forget_members)
+                Faulty.fails_for = other.pk
+                await rounds().reauthorise()
+                assert "revoked" == (await socket.receive())["reason"]
+                assert await faulty.answers()
+            assert "A round failed" in caplog.text
+        finally:
+            Faulty.fails_for = None
+            unregister("ticket")
+            register(TicketType)
+
+    async def test_a_session_under_an_old_key_stays(self, settings, demo):
+        """
+        While SECRET_KEY is changed, a socket doesn't take the session away from its browser.
+        """
+        client, headers = await cookie_of(demo)
+        settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
+        settings.SECRET_KEY = "another"
+        for _ in range(2):
+            async with connected(headers) as socket:
+                assert "hello" == (await socket.receive())["type"]
+        assert 302 == (await in_thread(client.get, "/admin/")).status_code
+
+    async def test_a_logout_that_cannot_be_announced_is_one(self, demo, caplog):
+        """
+        The session ends, whatever the outbox says to it.
+        """
+        client, headers = await cookie_of(demo)
+        async with connected(headers) as socket:
+            await socket.receive()
+            await in_thread(rename_table, "outbox_notificationoutbox", "away")
+            try:
+                await in_thread(client.logout)
+            finally:
+                await in_thread(rename_table, "away", "outbox_notificationoutbox")
+            assert "A logout is not announced" in caplog.text
+            await rounds().reauthorise()
+            assert 4401 == await socket.closed()
+
     async def test_a_session_that_expired_is_noticed(self, demo):
         """
         Its store has forgotten it, and nothing has said so.
@@ -278,16 +347,21 @@ class TestWithoutAPush:
             await rounds().reauthorise()
             assert 4401 == await socket.closed()
 
-    async def test_what_was_deleted_unannounced_ends_at_the_second_look(self, demo, ticket):
+    async def test_what_was_deleted_unannounced_ends_when_that_is_certain(
+        self, settings, demo, ticket
+    ):
         """
-        At the first look its deletion may be on its way.
+        At first its deletion may be on its way; a position check later it isn't.
         """
         async with signed_in(demo) as socket:
             await socket.ask(subject(ticket))
             await in_thread(_delete_in_sql, ticket)
             await rounds().reauthorise()
+            await until(_gone)
             assert await socket.answers()
-            await rounds().reauthorise()
+            settings.REALTIME = {"POSITION_CHECK_SECONDS": 0.1, "REAUTHORISE_SECONDS": 1000}
+            await until(lambda: asyncio.get_running_loop().time() - _gone()[0] > 0.1)
+            await rounds().check_positions()
             frame = await socket.receive()
         assert ("unsubscribed", "deleted") == (frame["type"], frame["reason"])
 
@@ -321,6 +395,12 @@ class TestWithoutAPush:
             assert few == await _statements()
 
 
+def _gone():
+    """Return since when the objects of subscriptions are known to be gone."""
+    known = (s.gone_since for each in rounds().sockets for s in each.subscriptions.values())
+    return [since for since in known if since is not None]
+
+
 def _forget_members():
     with connection.cursor() as cursor:
         cursor.execute("DELETE FROM tickets_project_members")
@@ -344,11 +424,12 @@ async def _statements():
         made.append(sql)
         return execute(sql, *rest)
 
-    await in_rounds(lambda: connection.execute_wrappers.append(count))
+    await in_rounds("rights", lambda: connection.execute_wrappers.append(count))
     try:
         await rounds().reauthorise()
+        await rounds()._in_doubt._task
     finally:
-        await in_rounds(lambda: connection.execute_wrappers.remove(count))
+        await in_rounds("rights", lambda: connection.execute_wrappers.remove(count))
     return len(made)
 
 

@@ -123,11 +123,11 @@ async def _statements():
         made.append(sql)
         return execute(sql, *rest)
 
-    await in_rounds(lambda: connection.execute_wrappers.append(count))
+    await in_rounds("positions", lambda: connection.execute_wrappers.append(count))
     try:
         await rounds().check_positions()
     finally:
-        await in_rounds(lambda: connection.execute_wrappers.remove(count))
+        await in_rounds("positions", lambda: connection.execute_wrappers.remove(count))
     return len(made)
 
 
@@ -137,13 +137,52 @@ def _fail(ticket):
     rows.update(failed_at="2026-11-22T00:00Z", error_type="E")
 
 
+@pytest.mark.usefixtures("by_hand")
+async def test_who_is_behind_is_looked_at_together(settings, demo, ticket, project):
+    """
+    One query for all that a socket follows; only what has moved on is read.
+    """
+    async with signed_in(demo) as socket:
+        for about in (subject(ticket), collection(project), {"object_type": "me", "id": "me"}):
+            await socket.ask(about)
+        await write(ticket, "Lost")
+        await lose(settings)
+        (served,) = rounds().sockets
+        reminded = []
+        served.remind = lambda kind, stream="": reminded.append((kind, stream))
+        rounds().note_behind(served)
+        await rounds()._behind._task
+        followed = {f"ticket:{ticket.pk}", f"project.tickets:{project.pk}"}
+        assert sorted(("catch_up", stream) for stream in followed) == sorted(reminded)
+
+
+@pytest.mark.usefixtures("by_hand")
+async def test_who_is_behind_while_the_database_is_away_is_found_later(settings, demo, ticket):
+    """
+    By the position check.
+    """
+    async with signed_in(demo) as socket:
+        await socket.ask(subject(ticket))
+        await write(ticket, "Lost")
+        await lose(settings)
+        await in_thread(rename_table, "outbox_stream", "away")
+        (served,) = rounds().sockets
+        rounds().note_behind(served)
+        await rounds()._behind._task
+        await in_thread(rename_table, "away", "outbox_stream")
+        for _ in range(2):
+            await rounds().check_positions()
+        assert 2 == (await socket.receive())["offset"]
+
+
 async def test_behind_before_anybody_came_in():
     """
     The channel is there before its user is known: there is nothing to look at yet.
     """
     socket = NotificationConsumer()
-    socket.user, socket.subscriptions = None, {}
+    socket.user = None
     await socket.behind({"type": "behind"})
+    assert not rounds()._behind._sockets
 
 
 async def test_it_goes_by_itself(settings, demo, ticket):
