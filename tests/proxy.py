@@ -1,13 +1,19 @@
-"""A proxy before a server that can refuse, cut and stall its connections."""
+"""A proxy before a server that can refuse, cut, reset and stall its connections."""
 
 import asyncio
 import contextlib
+import socket
+import struct
 from typing import Self
 from urllib.parse import urlsplit
 
 
 class Proxy:
-    """Stands on a free port of this machine, before a Redis at ``url`` (``redis://`` or ``unix://``)."""
+    """
+    Stands on a free port of this machine, before whatever is at ``url``.
+
+    That names a host and a port, but for a Redis, which may do without, or be at ``unix://``.
+    """
 
     def __init__(self, url: str) -> None:
         self._target = urlsplit(url)
@@ -15,28 +21,41 @@ class Proxy:
         self._flows = asyncio.Event()
         self._flows.set()
         self._accepts = True
+        self._served = 0
         self.refused = 0
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self._port = self._server.sockets[0].getsockname()[1]
+        self.port = self._server.sockets[0].getsockname()[1]
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self._flows.set()
         self._server.close()
-        self.cut()
+        while self._served:
+            self.cut()
+            await asyncio.sleep(0.01)
         await self._server.wait_closed()
 
     @property
     def url(self) -> str:
         """Where the proxy answers."""
-        return f"redis://127.0.0.1:{self._port}"
+        scheme = "redis" if self._target.scheme == "unix" else self._target.scheme
+        return f"{scheme}://127.0.0.1:{self.port}"
 
     def cut(self) -> None:
-        """Reset every connection."""
+        """End every connection, and what is on its way with it."""
         for writer in list(self._writers):
             writer.transport.abort()
+
+    def reset(self) -> None:
+        """The same, and both ends are told that it was no end."""
+        at_once = struct.pack("ii", 1, 0)
+        for writer in list(self._writers):
+            if not writer.transport.is_closing():
+                connection = writer.get_extra_info("socket")
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)
+        self.cut()
 
     def stall(self) -> None:
         """Keep every connection open, and let nothing through."""
@@ -56,17 +75,35 @@ class Proxy:
         self._accepts = True
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._served += 1
+        self._writers.add(writer)
+        try:
+            await self._join(reader, writer)
+        finally:
+            self._writers.discard(writer)
+            writer.transport.abort()
+            self._served -= 1
+
+    async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if not self._accepts:
             self.refused += 1
-            writer.transport.abort()
             return
+        try:
+            from_server, to_server = await self._connect()
+        except OSError:  # as if it were the server itself that isn't there
+            return
+        self._writers.add(to_server)
+        try:
+            if self._accepts:  # still
+                await asyncio.gather(self._pipe(reader, to_server), self._pipe(from_server, writer))
+        finally:
+            self._writers.discard(to_server)
+            to_server.transport.abort()
+
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         if self._target.scheme == "unix":
-            other = await asyncio.open_unix_connection(self._target.path)
-        else:
-            other = await asyncio.open_connection(self._target.hostname, self._target.port or 6379)
-        self._writers |= {writer, other[1]}
-        await asyncio.gather(self._pipe(reader, other[1]), self._pipe(other[0], writer))
-        self._writers -= {writer, other[1]}
+            return await asyncio.open_unix_connection(self._target.path)
+        return await asyncio.open_connection(self._target.hostname, self._target.port or 6379)
 
     async def _pipe(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):

@@ -18,26 +18,11 @@ from apps.outbox.models import NotificationOutbox
 from apps.realtime import hashids
 from apps.realtime.registry import register, unregister
 from apps.tickets.live import TicketType
-from tests.processes import PATIENCE, Site
-from tests.sockets import in_thread
-from workers import bell
-from workers.app import app
+from tests.processes import PATIENCE
+from tests.sockets import in_thread, subject
 from workers.relay import Relay
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture
-def site(tmp_path):
-    with app.pool.acquire(block=True) as connection:
-        app.amqp.queues["outbox"](connection.default_channel).purge()
-    bell.clear()  # an earlier test may have rung, and its message is gone now
-    with Site(tmp_path) as site:
-        yield site
-
-
-def subject(ticket):
-    return {"object_type": "ticket", "id": hashids.encode("ticket", ticket.pk)}
 
 
 async def connect(site, user):

@@ -17,10 +17,13 @@ PATIENCE = 30
 class BareSocket:
     """Reads when it is told to, and answers pings and the close when it is told to."""
 
-    def __init__(self, port, path, **headers):
+    def __init__(self, port, path, *, is_narrow=False, **headers):
         self.arrived = deque()
         self.connection = socket.socket()
         self.connection.settimeout(PATIENCE)
+        if is_narrow:  # else the kernel holds megabytes for it
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)
         self.connection.connect(("127.0.0.1", port))
         self.protocol = ClientProtocol(parse_uri(f"ws://127.0.0.1:{port}{path}"), max_size=None)
         request = self.protocol.connect()
@@ -38,14 +41,22 @@ class BareSocket:
     def read(self):
         """Return the frames of the next bytes: none, if the server has nothing more to say."""
         while True:
-            received = self.connection.recv(1 << 20)
-            if received:
-                self.protocol.receive_data(received)
-            else:
-                self.protocol.receive_eof()
-            events = self.protocol.events_received()
-            if events or not received:
+            is_over, events = self._receive(1 << 20)
+            if events or is_over:
                 return [event for event in events if isinstance(event, Frame)]
+
+    def sip(self, most):
+        """Read so many bytes, no more; return the frames that are whole then."""
+        _, events = self._receive(most)
+        return [event for event in events if isinstance(event, Frame)]
+
+    def _receive(self, most):
+        received = self.connection.recv(most)
+        if received:
+            self.protocol.receive_data(received)
+        else:
+            self.protocol.receive_eof()
+        return not received, self.protocol.events_received()
 
     def can_read(self):
         """Whether something comes to be read."""

@@ -1,4 +1,4 @@
-"""The project's settings, with those of the live half that a test gives Daphne."""
+"""The project's settings, with those of the live half and of its channel layer that a test gives Daphne."""
 
 import json
 import os
@@ -6,3 +6,4 @@ import os
 from config.settings import *  # noqa: F403
 
 REALTIME = json.loads(os.environ.get("DAPHNE_REALTIME", "{}"))
+CHANNEL_LAYERS["default"]["CONFIG"] |= json.loads(os.environ.get("DAPHNE_LAYER", "{}"))  # noqa: F405

@@ -1,0 +1,131 @@
+"""Clients of a site: real sockets to a real Daphne, which come back and resume."""
+
+import asyncio
+import json
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from datetime import datetime
+from typing import Any
+
+import websockets
+from django.conf import settings
+from rest_framework.authtoken.models import Token
+
+from apps.outbox.models import NotificationOutbox, Stream
+from tests.followers import Follower, announced, name_of, shown
+from tests.processes import PATIENCE, Site
+from tests.sockets import in_thread, until
+
+#: How long a client waits for a server before it tries again, and then until it does.
+OPEN_SECONDS, BACKOFF_SECONDS = 2.0, 0.05
+
+
+class Client:
+    """Follows subjects through one socket after the other, resuming on each where the last one ended."""
+
+    def __init__(self, port: int, user: Any, *subjects: Mapping[str, str]) -> None:
+        self.port, self.user = port, user
+        self.follower = Follower(*subjects)
+        self.sockets = 0
+        #: When each notification came, and how old it was then, in seconds.
+        self.heard: list[tuple[float, float]] = []
+
+    async def run(self) -> None:
+        """Follow, for ever."""
+        token, _ = await in_thread(Token.objects.get_or_create, user=self.user)
+        headers = {"Authorization": f"Token {token.key}"}
+        while True:
+            with suppress(OSError, websockets.WebSocketException):
+                await self._follow(headers)
+            await asyncio.sleep(BACKOFF_SECONDS)
+
+    async def _follow(self, headers: Mapping[str, str]) -> None:
+        async with websockets.connect(
+            f"ws://127.0.0.1:{self.port}/ws/notifications/",
+            additional_headers=headers,
+            open_timeout=OPEN_SECONDS,
+            close_timeout=0,
+            ping_interval=None,
+            max_size=None,
+        ) as socket:
+            self.sockets += 1
+            await socket.send(json.dumps({"subscriptions": self.follower.wishes()}))
+            async for text in socket:
+                self._hear(json.loads(text))
+
+    def _hear(self, frame: dict[str, Any]) -> None:
+        self.follower.hear(frame)
+        if "at" in frame:
+            now = time.time()
+            self.heard.append((now, now - datetime.fromisoformat(frame["at"]).timestamp()))
+
+    def lags(self, since: float, until: float) -> list[float]:
+        """Return how old the notifications were that came between two moments."""
+        return [lag for at, lag in self.heard if since < at < until]
+
+
+@asynccontextmanager
+async def following(*clients: Client) -> AsyncIterator[None]:
+    """The clients follow, from now on, while the block runs."""
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(client.run()) for client in clients]
+        await until(lambda: all(_is_subscribed(client) for client in clients))
+        yield
+        for task in tasks:
+            task.cancel()
+
+
+def _is_subscribed(client: Client) -> bool:
+    return len(client.follower.positions) == len(client.follower.subjects)
+
+
+@asynccontextmanager
+async def writing(
+    site: Site, project: Any, *, rate: float, longest: int = 200
+) -> AsyncIterator[dict[str, float]]:
+    """A writer of the site's is at it while the block runs; what it says comes into the dictionary."""
+    words = [str(project.pk), str(rate), str(longest)]
+    report: dict[str, float] = {}
+    writer = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tests.journeys.writer", *words),
+        cwd=settings.BASE_DIR,
+        env=site.environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert writer.stdout is not None
+    try:
+        assert b"writing\n" == await writer.stdout.readline()
+        yield report
+    finally:
+        told, _ = await writer.communicate(b"")  # which ends it
+    report |= json.loads(told)
+
+
+async def all_is_there(streams: Mapping[str, Mapping[str, str]], *clients: Client) -> int:
+    """
+    Return how much there is, once the clients have it: exactly what the database has, each offset once.
+
+    ``streams`` says by which subject each is followed. Nobody writes any more.
+    """
+    async with asyncio.timeout(PATIENCE):
+        while await in_thread(NotificationOutbox.objects.filter(offset=None).exists):
+            await asyncio.sleep(0.05)
+    heads = dict(await in_thread(lambda: list(Stream.objects.values_list("name", "head"))))
+    ends = {name_of(subject): heads[stream] for stream, subject in streams.items()}
+    await until(lambda: all(client.follower.stands_at(ends) for client in clients))
+    rows = 0
+    for stream, subject in streams.items():
+        name = name_of(subject)
+        first = min(client.follower.began[name] for client in clients)
+        expected = await in_thread(announced, stream, first)
+        assert list(range(first + 1, heads[stream] + 1)) == [offset for offset, *_ in expected]
+        for client in clients:
+            began = client.follower.began[name]
+            assert expected[began - first :] == shown(client.follower.frames[name])
+        rows += len(expected)
+    assert [[]] * len(clients) == [client.follower.words for client in clients]
+    return rows

@@ -1,0 +1,71 @@
+"""
+A process that changes a project's tickets until its standard input ends, and then says how it went.
+
+    python -m tests.journeys.writer PROJECT RATE LONGEST
+
+Mostly the first ticket; now and then several at once, another one that comes or goes, or nothing, since
+it rolls back. Texts have up to so many characters.
+"""
+
+import json
+import os
+import random
+import select
+import sys
+import time
+from typing import Any
+
+import django
+from django.db import transaction
+
+
+class Writer:
+    def __init__(self, project: int, longest: int) -> None:
+        self.project = Project.objects.get(pk=project)
+        self.ticket = self.project.tickets.order_by("pk").first()
+        self.longest = longest
+        self.random = random.Random(project)
+        self.changes = 0
+
+    def change(self, ticket: Any) -> None:
+        """Save a ticket with another text."""
+        self.changes += 1
+        ticket.title = f"Number {self.changes}"
+        ticket.description = "x" * self.random.randint(0, self.longest)
+        ticket.save()
+
+    def step(self) -> None:
+        chance = self.random.random()
+        if chance < 0.8:
+            self.change(self.ticket)
+            return
+        with transaction.atomic():
+            for ticket in self.project.tickets.exclude(pk=self.ticket.pk)[: 1 + chance * 3]:
+                self.change(ticket)
+            if chance < 0.85:
+                self.change(Ticket(project=self.project))
+            elif chance < 0.9:
+                self.project.tickets.exclude(pk=self.ticket.pk).delete()
+            self.change(self.ticket)
+            transaction.set_rollback(chance > 0.95)
+
+    def run(self, rate: float) -> None:
+        """Change at a rate; say how many changes there were, and how long the slowest step took."""
+        steps, slowest, start = 0, 0.0, time.monotonic()
+        while not select.select([sys.stdin], [], [], max(0, start - time.monotonic()))[0]:
+            start += 1 / rate
+            began = time.monotonic()
+            self.step()
+            steps += 1
+            if steps == 1:
+                print("writing", flush=True)
+            slowest = max(slowest, time.monotonic() - began)
+        print(json.dumps({"steps": steps, "slowest": slowest}))
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+    django.setup()
+    from apps.tickets.models import Project, Ticket
+
+    Writer(int(sys.argv[1]), int(sys.argv[3])).run(float(sys.argv[2]))
