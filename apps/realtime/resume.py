@@ -95,8 +95,7 @@ def read_items(user: Any, subscription: Subscription, after: Any) -> tuple[list[
     objects, and as many as ``FRAME_BYTES`` hold; one in any case.
     """
     collection = kind_of_collection(subscription.object_type)
-    if collection is None:  # not any more
-        return [], None
+    assert collection is not None
     kind, key = collection
     found = kind.visible_to(user).filter(**{key: subscription.pk}).order_by("pk")
     found = found if after is None else found.filter(pk__gt=after)

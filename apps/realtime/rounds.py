@@ -128,13 +128,11 @@ class Rounds:
         try:
             await _tell(sockets)
         except Exception as error:  # noqa: BLE001  # a permission is somebody else's code
-            if len(sockets) > 1:
-                for socket in sockets:
-                    await self._rule([socket])
-                return
-            for socket in sockets:
-                socket.rights_offset = -1  # the next position check asks again
-            _note(error)
+            for socket in sockets if len(sockets) > 1 else ():
+                await self._rule([socket])
+            if len(sockets) == 1:
+                sockets[0].rights_offset = -1  # the next position check asks again
+                _note(error)
 
     async def _look(self, sockets: list[Socket]) -> None:
         """Remind sockets of what they have missed; what can't be looked at is the position check's."""

@@ -8,6 +8,7 @@ import redis
 from django.conf import settings as django_settings
 
 from apps.realtime.layers import BEHIND, NotificationChannelLayer
+from apps.realtime.link import Link
 from tests.proxy import Proxy
 from tests.sockets import until
 
@@ -173,6 +174,15 @@ async def test_ends_at_whatever_moment(layer, steps):
     done, _ = await asyncio.wait([link._task], timeout=5)
     assert done
     opening.cancel()
+
+
+def test_a_late_confirmation_is_none():
+    """
+    Who has left meanwhile, and joins again, asks again: its name may not be listened to any more.
+    """
+    link = Link({"host": "127.0.0.1", "port": 1}, lambda *_: None, lambda *_: None)
+    link._confirm("left")
+    assert not link._confirmed
 
 
 async def test_an_idle_channel_stays(layer):

@@ -177,10 +177,9 @@ class TestSlow:
         async with signed_in(demo) as socket:
             (served,) = rounds().sockets
             socket.stop_reading()
-            for _ in range(2):
-                await socket.send({"action": "ping"})
+            await socket.send({"subscriptions": [{"object_type": "me", "id": "me"}] * 3})
             await until(lambda: served.is_closed)
-            assert {"type": "pong"} == await socket.receive()
+            assert 0 == (await socket.receive())["index"]
             assert 4503 == await socket.closed()
 
     async def test_who_reads_is_left_alone(self, demo):

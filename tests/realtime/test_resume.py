@@ -8,6 +8,8 @@ from django.db import connection
 from apps.outbox.models import NotificationOutbox, Stream
 from apps.realtime import hashids
 from apps.realtime.registry import register, unregister
+from apps.realtime.rights import Ruling
+from apps.realtime.rounds import rounds
 from apps.tickets.live import ProjectType, TicketType
 from apps.tickets.models import Project, Ticket
 from tests.law import number_all
@@ -15,6 +17,7 @@ from tests.sockets import (
     collection,
     drain,
     in_thread,
+    lose,
     rename,
     rename_table,
     signed_in,
@@ -533,6 +536,54 @@ class TestInterrupted:
                 frame = await socket.receive()
             assert "requested" == frame["reason"]
             assert await socket.silent(demo)
+
+    async def test_unsubscribing_during_a_snapshot_ends_it(self, settings, demo, project, ticket):
+        """
+        After the answer no page comes.
+        """
+        settings.REALTIME = {"SNAPSHOT_ROWS": 1}
+        for title in "abcdefgh":
+            await in_thread(Ticket.objects.create, project=project, title=title)
+        async with signed_in(demo) as socket:
+            await socket.send({**collection(project), "snapshot": True})
+            await socket.send({"action": "unsubscribe", **collection(project)})
+            frame = await socket.receive()
+            while frame["type"] != "unsubscribed":
+                assert not frame.get("done")
+                frame = await socket.receive()
+            assert await socket.answers()
+
+    async def test_a_catch_up_that_breaks_off_goes_on_later(self, demo, ticket):
+        """
+        With the database away in the middle, the next occasion finds where it was.
+        """
+        async with signed_in(demo) as socket:
+            await socket.ask(subject(ticket))
+            (served,) = rounds().sockets
+            await in_thread(_spoil, "payload", "away")
+            served.remind("catch_up", f"ticket:{ticket.pk}")
+            assert await socket.answers()
+            await in_thread(_spoil, "away", "payload")
+            await rename(ticket, "After")
+            assert 2 == (await socket.receive())["offset"]
+
+    async def test_a_ruling_comes_before_the_rest_of_a_page(self, settings, demo, ticket):
+        """
+        However long a page takes a slow client: first what it may keep, then what is left.
+        """
+        async with signed_in(demo) as socket:
+            await socket.ask(subject(ticket))
+            (served,) = rounds().sockets
+            for title in "abc":
+                await write(ticket, title)
+            await lose(settings)
+            (kept,) = served.subscriptions.values()
+            served.ruling = Ruling(lost=(kept,))
+            served.remind("catch_up", f"ticket:{ticket.pk}")
+            served.remind("obey")
+            frames = [await socket.receive() for _ in range(2)]
+            assert [2, "revoked"] == [frames[0]["offset"], frames[1]["reason"]]
+            assert await socket.answers()
 
     async def test_a_snapshot_that_breaks_off_ends_the_socket(self, demo, project, ticket):
         """

@@ -300,6 +300,7 @@ class TestWithoutAPush:
                 await in_thread(_forget_members)
                 Faulty.fails_for = other.pk
                 await rounds().reauthorise()
+                await rounds()._in_doubt._task
                 assert "revoked" == (await socket.receive())["reason"]
                 assert await faulty.answers()
             assert "A round failed" in caplog.text
