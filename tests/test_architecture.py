@@ -42,6 +42,7 @@ LAYERS = {
         {"commands", "publish", "catch_up", "resume"},
         {"rights", "frames"},
         {"socket"},
+        {"waiting"},
         {"rounds"},
         {"forwarding"},
         {"consumers"},

@@ -16,13 +16,14 @@ from .conf import realtime_settings
 from .database import DATABASE_AWAY, in_rounds, limited
 from .rights import rule
 from .socket import Socket
+from .waiting import AT_ONCE, Waiting
 
 T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
-#: Streams that one query asks about, and sockets whose rights are looked at together.
-STREAMS_AT_ONCE, SOCKETS_AT_ONCE = 1000, 100
+#: Streams that one query asks about.
+STREAMS_AT_ONCE = 1000
 #: Looks in the time in which a lost push must be found: it takes two, and the second one takes a while.
 LOOKS = 2.5
 #: Between looks whose heartbeat is due, and who takes nothing.
@@ -113,7 +114,7 @@ class Rounds:
             for stream, position in now.items()
         }
         self._seen = now
-        for sockets in _batches(self.sockets, SOCKETS_AT_ONCE):
+        for sockets in _batches(self.sockets, AT_ONCE):
             for socket in sockets:
                 _compare(socket, now, before)
             self.doubt(socket for socket in sockets if _is_doubtful(socket, now))
@@ -144,33 +145,6 @@ class Rounds:
         for socket in sockets:
             _compare(socket, now, now)
         self.doubt(socket for socket in sockets if _is_doubtful(socket, now))
-
-
-class Waiting:
-    """Sockets that wait for something to be done, many together, one batch after the other."""
-
-    def __init__(self, step: Callable[[list[Socket]], Awaitable[None]]) -> None:
-        self._step = step
-        self._sockets: set[Socket] = set()
-        self._task: asyncio.Task[None] | None = None
-
-    def add(self, sockets: Iterable[Socket]) -> None:
-        """Have sockets wait, once each."""
-        self._sockets.update(sockets)
-        if self._sockets and (self._task is None or self._task.done()):
-            self._task = asyncio.create_task(self._run())
-
-    async def end(self) -> None:
-        """Wait for nothing more."""
-        self._sockets.clear()
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-
-    async def _run(self) -> None:
-        while self._sockets:
-            batch = [self._sockets.pop() for _ in range(min(SOCKETS_AT_ONCE, len(self._sockets)))]
-            await self._step(batch)
 
 
 async def _tell(sockets: list[Socket]) -> None:
