@@ -256,7 +256,7 @@ class TestSubscribe:
 
     async def test_a_collection_comes_in_pages(self, enter, demo, project, ticket):
         """
-        Behind the answer, with its ref and index, the last one done; the next entry's answer follows.
+        Behind the answer, with its ref and index, the last one done; other answers come in between.
         """
         for title in "ab":
             await in_thread(Ticket.objects.create, project=project, title=title)
@@ -264,7 +264,9 @@ class TestSubscribe:
         entries = [{**collection(project), "snapshot": True}, OWN]
         async with enter(demo) as client:
             await client.send({"ref": 8, "subscriptions": entries})
-            answer, *pages, other = [await client.receive() for _ in range(4)]
+            answer, *others = [await client.receive() for _ in range(4)]
+        pages = [frame for frame in others if frame["type"] == "snapshot"]
+        (other,) = [frame for frame in others if frame["type"] == "subscribed"]
         named = {"ref": 8, "index": 0, **collection(project)}
         assert {"type": "subscribed", **named, **position(answer)} == answer
         assert [("snapshot", False), ("snapshot", True)] == [(p["type"], p["done"]) for p in pages]
