@@ -125,15 +125,19 @@ class Rounds:
         self.doubt(self.sockets)
 
     async def _rule(self, sockets: list[Socket]) -> None:
-        """Have sockets told what they may keep. If it can't be asked of all of them, ask of each."""
+        """Have sockets told what they may keep. If it can't be asked of all together, ask of each."""
         try:
             await _tell(sockets)
-        except Exception as error:  # noqa: BLE001  # a permission is somebody else's code
-            for socket in sockets if len(sockets) > 1 else ():
-                await self._rule([socket])
-            if len(sockets) == 1:
-                sockets[0].rights_offset = -1  # the next position check asks again
-                _note(error)
+        except Exception:  # noqa: BLE001  # a permission is somebody else's code
+            for socket in sockets:
+                await self._rule_alone(socket)
+
+    async def _rule_alone(self, socket: Socket) -> None:
+        try:
+            await _tell([socket])
+        except Exception as error:  # noqa: BLE001  # as above
+            socket.rights_offset = -1  # the next position check asks again
+            _note(error)
 
     async def _look(self, sockets: list[Socket]) -> None:
         """Remind sockets of what they have missed; what can't be looked at is the position check's."""
