@@ -129,7 +129,7 @@ class Rounds:
         try:
             await _tell(sockets)
         except Exception:  # noqa: BLE001  # a permission is somebody else's code
-            for socket in sockets:  # pragma: no branch  # coverage doesn't see the way out of a handler
+            for socket in sockets:  # pragma: no branch  # no way out is seen
                 await self._rule_alone(socket)
 
     async def _rule_alone(self, socket: Socket) -> None:
