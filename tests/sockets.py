@@ -3,7 +3,7 @@
 import asyncio
 import json
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
@@ -155,6 +155,22 @@ async def until(condition: Callable[[], Any]) -> None:
     async with asyncio.timeout(PATIENCE):
         while not condition():
             await asyncio.sleep(0.01)
+
+
+async def statements_of(name: str, step: Callable[[], Awaitable[None]]) -> int:
+    """Return how many statements a step makes on the rounds' thread of that name."""
+    made = []
+
+    def count(execute: Any, sql: str, *rest: Any) -> Any:
+        made.append(sql)
+        return execute(sql, *rest)
+
+    await in_rounds(name, lambda: connection.execute_wrappers.append(count))
+    try:
+        await step()
+    finally:
+        await in_rounds(name, lambda: connection.execute_wrappers.remove(count))
+    return len(made)
 
 
 def subject(ticket):

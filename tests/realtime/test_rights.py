@@ -13,7 +13,6 @@ from rest_framework.authtoken.models import Token
 
 from apps.outbox.models import NotificationOutbox
 from apps.realtime import grants
-from apps.realtime.database import in_rounds
 from apps.realtime.grants import rights_stream
 from apps.realtime.registry import register, unregister
 from apps.realtime.rounds import rounds
@@ -28,6 +27,7 @@ from tests.sockets import (
     rename,
     rename_table,
     signed_in,
+    statements_of,
     subject,
     until,
     write,
@@ -386,14 +386,14 @@ class TestWithoutAPush:
         async with signed_in(demo) as one, signed_in(demo) as other:
             for socket in (one, other):
                 await socket.ask(subject(ticket))
-            few = await _statements()
+            few = await statements_of("rights", _reauthorise)
             tickets = [Ticket(project=project, title=str(number)) for number in range(20)]
             await in_thread(Ticket.objects.bulk_create, tickets)
             for socket in (one, other):
                 await socket.send({"subscriptions": [subject(t) for t in tickets]})
                 for _ in tickets:
                     assert "subscribed" == (await socket.receive())["type"]
-            assert few == await _statements()
+            assert few == await statements_of("rights", _reauthorise)
 
 
 def _gone():
@@ -417,21 +417,9 @@ def _delete_in_sql(ticket):
         cursor.execute("DELETE FROM tickets_ticket WHERE id = %s", [ticket.pk])
 
 
-async def _statements():
-    """Return how many statements a round of re-authorisation makes."""
-    made = []
-
-    def count(execute, sql, *rest):
-        made.append(sql)
-        return execute(sql, *rest)
-
-    await in_rounds("rights", lambda: connection.execute_wrappers.append(count))
-    try:
-        await rounds().reauthorise()
-        await rounds()._in_doubt._task
-    finally:
-        await in_rounds("rights", lambda: connection.execute_wrappers.remove(count))
-    return len(made)
+async def _reauthorise():
+    await rounds().reauthorise()
+    await rounds()._in_doubt._task
 
 
 class TestMoves:

@@ -1,13 +1,9 @@
 """Rounds: what got lost on its way is found without help, whatever is away."""
 
-import asyncio
-
 import pytest
-from django.db import connection
 
 from apps.outbox.models import NotificationOutbox, Stream
 from apps.realtime.consumers import NotificationConsumer
-from apps.realtime.database import in_rounds
 from apps.realtime.rounds import rounds
 from tests.law import number_all
 from tests.sockets import (
@@ -16,6 +12,7 @@ from tests.sockets import (
     lose,
     rename_table,
     signed_in,
+    statements_of,
     subject,
     until,
     write,
@@ -99,11 +96,11 @@ class TestPositionCheck:
         One for what isn't numbered and one for a thousand streams, however many sockets follow them.
         """
         async with signed_in(demo) as one, signed_in(demo) as other:
-            few = await _statements()
+            few = await statements_of("positions", rounds().check_positions)
             for socket in (one, other):
                 for about in (subject(ticket), collection(project)):
                     await socket.ask(about)
-            assert few == await _statements()
+            assert few == await statements_of("positions", rounds().check_positions)
 
     async def test_without_sockets_there_are_no_rounds(self, demo):
         """
@@ -113,22 +110,6 @@ class TestPositionCheck:
             assert rounds()._tasks
         await until(lambda: not rounds().sockets)
         assert [] == rounds()._tasks
-
-
-async def _statements():
-    """Return how many statements a position check makes."""
-    made = []
-
-    def count(execute, sql, *rest):
-        made.append(sql)
-        return execute(sql, *rest)
-
-    await in_rounds("positions", lambda: connection.execute_wrappers.append(count))
-    try:
-        await rounds().check_positions()
-    finally:
-        await in_rounds("positions", lambda: connection.execute_wrappers.remove(count))
-    return len(made)
 
 
 def _fail(ticket):
@@ -185,7 +166,7 @@ async def test_behind_before_anybody_came_in():
     assert not rounds()._behind._sockets
 
 
-async def test_it_goes_by_itself(settings, demo, ticket):
+async def test_it_goes_by_itself(settings, demo, ticket, caplog):
     """
     Within POSITION_CHECK_SECONDS, and once more after a time without the database.
     """
@@ -196,8 +177,9 @@ async def test_it_goes_by_itself(settings, demo, ticket):
             await write(ticket, title)
             await lose(settings)
             assert title == (await socket.receive())["payload"]["title"]
+            caplog.clear()
             await in_thread(rename_table, "outbox_stream", "away")
-            await asyncio.sleep(0.3)
+            await until(lambda: "The database is away" in caplog.text)
             await in_thread(rename_table, "away", "outbox_stream")
 
 
