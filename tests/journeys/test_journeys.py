@@ -16,11 +16,8 @@ from rest_framework.authtoken.models import Token
 
 from apps.outbox.models import NotificationOutbox
 from apps.realtime import hashids
-from apps.realtime.registry import register, unregister
-from apps.tickets.live import TicketType
 from tests.processes import PATIENCE
-from tests.sockets import in_thread, subject
-from workers.relay import Relay
+from tests.sockets import fail, in_thread, subject
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -183,7 +180,7 @@ async def test_a_failed_row_is_replayed_from_the_admin(site, settings, demo, adm
     An operator with a session replays a failed row, and a subscriber gets it, with a new offset.
     """
     settings.OUTBOX = {**settings.OUTBOX, "MAX_ATTEMPTS": 1}
-    await in_thread(_fail, ticket)
+    await in_thread(fail, ticket, "Changed")
     await in_thread(site.start, "worker", "daphne")
     socket = await connect(site, demo)
     position = await ask(socket, subject(ticket))
@@ -209,18 +206,6 @@ async def test_a_failed_row_is_replayed_from_the_admin(site, settings, demo, adm
         frame["payload"]["title"],
     )
     await socket.close()
-
-
-def _fail(ticket):
-    ticket.title = "Changed"
-    ticket.save()
-    unregister("ticket")
-    try:
-        with Relay(using="default") as relay:
-            for _ in range(2):  # the row behind a failed one is due in the next drain
-                relay.drain()
-    finally:
-        register(TicketType)
 
 
 class TestDaphne:

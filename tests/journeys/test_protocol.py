@@ -20,12 +20,10 @@ from rest_framework.authtoken.models import Token
 from apps.outbox.conf import outbox_settings
 from apps.outbox.models import NotificationOutbox, Stream
 from apps.realtime.announce import announce
-from apps.realtime.registry import register, unregister
-from apps.tickets.live import TicketType
 from apps.tickets.models import Project, Ticket
 from tests.processes import PATIENCE, Site, wait_until
 from tests.protocol import Protocol
-from tests.sockets import collection, drain, in_thread, rename, rename_table, subject
+from tests.sockets import collection, drain, fail, in_thread, rename, rename_table, subject
 from tests.workers.clients import BareSocket
 from workers.relay import Relay
 
@@ -360,24 +358,12 @@ class TestNotifications:
         settings.OUTBOX = {**settings.OUTBOX, "MAX_ATTEMPTS": 1}
         async with enter(demo) as client:
             stands = [await client.ask(about) for about in (subject(ticket), collection(project))]
-            await in_thread(_fail, ticket)
+            await in_thread(fail, ticket, "Never shown")
             frames = [await client.receive() for _ in range(2)]
             frames.sort(key=lambda frame: "subscription" in frame)
         for stand, frame in zip(stands, frames, strict=True):
             assert ("skipped", stand["offset"] + 1) == (frame["type"], frame["offset"])
         assert collection(project) == frames[1]["subscription"]
-
-
-def _fail(ticket):
-    ticket.title = "Never shown"
-    ticket.save()
-    unregister("ticket")
-    try:
-        with Relay(using="default") as relay:
-            for _ in range(2):  # the row behind a failed one is due in the next drain
-                relay.drain()
-    finally:
-        register(TicketType)
 
 
 class TestResynced:
