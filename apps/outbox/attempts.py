@@ -1,6 +1,8 @@
 """Publishing this very row failed: it is tried again after a backoff, and failed in the end."""
 
+import hashlib
 import random
+import re
 import traceback
 from collections.abc import Iterable
 
@@ -16,13 +18,17 @@ RETRY = f"""
 UPDATE {NotificationOutbox._meta.db_table} AS row SET
     claims = claims + 1, attempts = attempts + 1,
     error_type = failure.type, error_message = failure.message, error_traceback = failure.traceback,
+    error_fingerprint = failure.fingerprint,
     available_at = statement_timestamp() + failure.delay,
     failed_at = CASE WHEN attempts + 1 >= %s THEN statement_timestamp() END
-FROM unnest(%s::bigint[], %s::text[], %s::text[], %s::text[], %s::interval[])
-    AS failure (id, type, message, traceback, delay)
+FROM unnest(%s::bigint[], %s::text[], %s::text[], %s::text[], %s::text[], %s::interval[])
+    AS failure (id, type, message, traceback, fingerprint, delay)
 WHERE row.id = failure.id AND row.id = ANY(%s) AND published_at IS NULL AND failed_at IS NULL
 RETURNING row.id, row.attempts, failed_at IS NOT NULL
 """
+
+#: What differs between errors of one cause: quoted words, UUIDs, digests and other numbers.
+VARYING = re.compile(r"""'[^']*'|"[^"]*"|\b[\w.-]*\d[\w.-]*""")
 
 #: The primary key of a row, the attempts it had before, and what went wrong this time.
 Failure = tuple[int, int, Exception]
@@ -43,6 +49,16 @@ def retry(failures: Iterable[Failure], *, using: str) -> list[tuple[int, int, bo
     return outcomes
 
 
+def fingerprint(kind: str, message: str) -> str:
+    """
+    Return 16 hex digits that errors of one cause share.
+
+    Of the exception's type and the first line of its message, but for what varies from row to row.
+    """
+    words = VARYING.sub("…", message.partition("\n")[0])
+    return hashlib.sha256(f"{kind}: {words}".encode()).hexdigest()[:16]
+
+
 def _described(pk: int, attempts: int, error: Exception) -> tuple[object, ...]:
     conf = outbox_settings()
     delay = backoff(
@@ -52,8 +68,9 @@ def _described(pk: int, attempts: int, error: Exception) -> tuple[object, ...]:
         jitter=random.random,
     )
     kind = f"{type(error).__module__}.{type(error).__qualname__}"
-    text = "".join(traceback.format_exception(error))
-    return pk, kind, _storable(str(error))[:LONGEST_ERROR], _storable(text)[-LONGEST_ERROR:], delay
+    message = _storable(str(error))[:LONGEST_ERROR]
+    text = _storable("".join(traceback.format_exception(error)))[-LONGEST_ERROR:]
+    return pk, kind, message, text, fingerprint(kind, message), delay
 
 
 def _storable(text: str) -> str:

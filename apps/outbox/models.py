@@ -11,6 +11,19 @@ from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
+from .operations import Instance, Minute, Replay
+
+__all__ = [
+    "SHARDS",
+    "Claim",
+    "Instance",
+    "Minute",
+    "NotificationOutbox",
+    "Replay",
+    "Stream",
+    "shard_of",
+]
+
 #: Streams are spread over this many shards. A constant: it is stored in each row.
 SHARDS = 16
 
@@ -101,6 +114,8 @@ class NotificationOutbox(models.Model):
     error_type = models.TextField(default="", db_default="")
     error_message = models.TextField(default="", db_default="")
     error_traceback = models.TextField(default="", db_default="")
+    #: Rows that failed of the same cause have the same: a digest of the error's type and words.
+    error_fingerprint = models.TextField(default="", db_default="")
 
     replayed_at = models.DateTimeField(null=True)
     # Indexed below, where they are set: an index of nothing but NULL would be written with every row.
@@ -176,6 +191,12 @@ class NotificationOutbox(models.Model):
             ),
             models.Index(
                 F("failed_at").desc(), name="outbox_failed", condition=Q(failed_at__isnull=False)
+            ),
+            models.Index(
+                "error_fingerprint",
+                "failed_at",
+                name="outbox_cause",
+                condition=Q(failed_at__isnull=False),
             ),
         ]
 

@@ -4,7 +4,7 @@ import pytest
 from django.db import DEFAULT_DB_ALIAS
 from django.utils import timezone
 
-from apps.outbox.attempts import LONGEST_ERROR, retry
+from apps.outbox.attempts import LONGEST_ERROR, fingerprint, retry
 from apps.outbox.models import NotificationOutbox
 from tests.outbox.rows import make
 
@@ -72,3 +72,44 @@ def test_an_outcome_is_not_changed():
     """
     row = make(1, published_at=timezone.now())
     assert [] == retry([(row.pk, 0, raised("late"))], using=USING)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("No row 17.", "No row 4711."),
+        ("Key 'a' is gone", "Key 'b c' is gone"),
+        ('"x" has no serializer', '"y" has no serializer'),
+        ("<Ticket at 0x7f00ab>", "<Ticket at 0x7fcdef01>"),
+        (
+            "event 6f1e0c52-5f39-4a1c-9d0f-1f6f3f1a7f10 refused",
+            "event 00000000-0000-4000-8000-000000000001 refused",
+        ),
+        ("refused\nof ticket a", "refused\nof ticket b"),
+    ],
+)
+def test_errors_of_one_cause_have_one_fingerprint(one, other):
+    """
+    What varies from row to row doesn't count.
+    """
+    assert fingerprint("E", one) == fingerprint("E", other)
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"), [("F", "no such type"), ("E", "no such field"), ("E", "")]
+)
+def test_other_causes_have_others(kind, message):
+    """
+    The exception's type counts, and the words.
+    """
+    assert fingerprint("E", "no such type") != fingerprint(kind, message)
+
+
+def test_a_failed_attempt_keeps_the_fingerprint():
+    """
+    Rows are grouped by cause without reading their messages.
+    """
+    row = make(1)
+    retry([(row.pk, 0, raised("no row 7"))], using=USING)
+    row.refresh_from_db()
+    assert fingerprint("builtins.LookupError", "no row 9") == row.error_fingerprint

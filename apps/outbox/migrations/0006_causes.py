@@ -1,0 +1,33 @@
+from django.contrib.postgres.operations import AddIndexConcurrently
+from django.db import migrations, models
+
+from apps.outbox.attempts import fingerprint
+
+
+def derive_fingerprints(apps, schema_editor):
+    """Give rows that failed before the fingerprint that they would get today."""
+    rows = apps.get_model("outbox", "NotificationOutbox").objects.using(schema_editor.connection.alias)
+    unknown = rows.filter(failed_at__isnull=False, error_fingerprint="")
+    for row in unknown.only("error_type", "error_message").iterator():
+        row.error_fingerprint = fingerprint(row.error_type, row.error_message)
+        row.save(update_fields=["error_fingerprint"])
+
+
+class Migration(migrations.Migration):
+    # Nobody waits for the index of a large table.
+    atomic = False
+
+    dependencies = [("outbox", "0005_operations")]
+
+    operations = [
+        migrations.RunPython(derive_fingerprints, migrations.RunPython.noop),
+        AddIndexConcurrently(
+            model_name="notificationoutbox",
+            index=models.Index(
+                models.F("error_fingerprint"),
+                models.F("failed_at"),
+                condition=models.Q(failed_at__isnull=False),
+                name="outbox_cause",
+            ),
+        ),
+    ]
