@@ -46,6 +46,27 @@ def alter_system(setting: str) -> None:
     time.sleep(0.5)  # nothing says when the signal has arrived
 
 
+def refuse_connections(of: str = "") -> None:
+    """Have the database take no connection; those of a process of that name, if it has one, end."""
+    _allow_connections(False)
+    if of:
+        ending = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        with connection._nodb_cursor() as cursor:  # type: ignore[attr-defined]  # Django's own
+            name = connection.settings_dict["NAME"]
+            cursor.execute(f"{ending} WHERE application_name = %s AND datname = %s", [of, name])
+
+
+def accept_connections() -> None:
+    """Have the database take connections again."""
+    _allow_connections(True)
+
+
+def _allow_connections(allows: bool) -> None:
+    name = connection.ops.quote_name(connection.settings_dict["NAME"])
+    with connection._nodb_cursor() as cursor:  # type: ignore[attr-defined]  # Django's own
+        cursor.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS {allows}")
+
+
 def wait_for_a_waiting_lock() -> None:
     """Return when another connection waits for a lock, of this one's perhaps."""
     end = time.monotonic() + PATIENCE

@@ -4,7 +4,7 @@ import asyncio
 import json
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 
 from channels.testing import WebsocketCommunicator
@@ -14,10 +14,11 @@ from rest_framework.authtoken.models import Token
 from apps.realtime import hashids
 from apps.realtime.conf import realtime_settings
 from apps.realtime.database import in_database, in_rounds
-from apps.realtime.registry import register, unregister
+from apps.realtime.registry import object_type, register, unregister
 from apps.realtime.routing import websocket
 from apps.tickets.live import TicketType
 from apps.tickets.models import Project
+from tests.database import accept_connections, refuse_connections
 from workers.relay import Relay
 
 T = TypeVar("T")
@@ -195,6 +196,19 @@ async def write(ticket, title):
     await in_thread(ticket.save)
 
 
+@contextmanager
+def registered(cls):
+    """An object type takes the place of the one of its name."""
+    kind = object_type(cls.name)
+    unregister(cls.name)
+    register(cls)
+    try:
+        yield
+    finally:
+        unregister(cls.name)
+        register(type(kind))
+
+
 def fail(ticket, title):
     """Change a ticket; where MAX_ATTEMPTS is 1, its rows fail, since nothing knows their type."""
     ticket.title = title
@@ -216,7 +230,17 @@ async def lose(settings):
     settings.CHANNEL_LAYERS = listened_to
 
 
+@asynccontextmanager
+async def database_away(process: str = "") -> AsyncIterator[None]:
+    """The database takes no connections; those that a process has are cut. Here, nobody keeps one."""
+    await in_thread(refuse_connections, process)
+    try:
+        yield
+    finally:
+        await in_thread(accept_connections)
+
+
 def rename_table(old, new):
-    """Take a table away, or give it back: to the code it is a database that fails."""
+    """Take a table away, or give it back: who asks for it asks for nonsense."""
     with connection.cursor() as cursor:
         cursor.execute(f"ALTER TABLE {old} RENAME TO {new}")

@@ -57,7 +57,15 @@ def test_every_code_is_documented():
     text = room("apps/realtime")
     source = "".join(path.read_text() for path in (ROOT / "apps/realtime").glob("*.py"))
     errors = set(re.findall(r'CommandError\(\s*"(\w+)"', source))
-    known = {"malformed", "invalid", "not_found", "limit", "rate_limited", "unavailable"}
+    known = {
+        "malformed",
+        "invalid",
+        "not_found",
+        "limit",
+        "rate_limited",
+        "unavailable",
+        "internal",
+    }
     assert known == errors
     for word in [*(f"| {code.value} |" for code in CloseCode), *(f"| `{e}` |" for e in errors)]:
         assert word in text

@@ -1,9 +1,11 @@
 """The consumer: what a client may ask for, and how it is answered."""
 
 import asyncio
+import logging
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import replace
+from typing import TypeVar
 
 from . import frames
 from .authentication import RefusedError, credentials, refuse_origin
@@ -21,6 +23,10 @@ from .rights import come_in
 from .rounds import rounds
 from .socket import Message
 from .subscriptions import Subscription
+
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
 
 
 class NotificationConsumer(ForwardingSocket):
@@ -126,19 +132,26 @@ class NotificationConsumer(ForwardingSocket):
             for wish in tried
         )
         await asyncio.gather(*joining)
-        try:
-            granted = await self.ask(open_wishes, self.user, tried) if tried else {}
-        except DATABASE_AWAY as error:
-            note_away(error)
-            granted, absent = {}, _away()
-        else:
-            absent = _not_found()
+        outcomes |= await self._ask_for(tried)
         for wish in tried:
-            stream = wish.subscription.stream
-            outcomes[stream] = granted.get(stream, absent)
-            if stream not in granted:
+            if isinstance(outcomes[wish.subscription.stream], CommandError):
                 await self.leave(wish.subscription)
         return outcomes
+
+    async def _ask_for(self, wishes: list[Wish]) -> dict[str, Opened | CommandError]:
+        """Return by stream what becomes of wishes, asked for together; alone, if something is broken."""
+        if not wishes:
+            return {}
+        streams = [wish.subscription.stream for wish in wishes]
+        try:
+            granted = await _answer(self.ask(open_wishes, self.user, wishes), streams)
+        except CommandError as refusal:
+            if refusal.temporary or len(wishes) == 1:
+                return dict.fromkeys(streams, refusal)
+            # One of them, probably: the others are not to suffer for it.
+            alone = [await self._ask_for([wish]) for wish in wishes]
+            return {stream: outcome for each in alone for stream, outcome in each.items()}
+        return {stream: granted.get(stream, _not_found()) for stream in streams}
 
     async def _begin(
         self,
@@ -164,12 +177,12 @@ class NotificationConsumer(ForwardingSocket):
         subscription.move_to(opened.position)
         page = None
         if opened.missed:
+            reading = shared(read_page, subscription.stream, subscription.offset)
             try:
-                page = await shared(read_page, subscription.stream, subscription.offset)
-            except DATABASE_AWAY as error:
-                note_away(error)
+                page = await _answer(reading, [subscription.stream])
+            except CommandError:
                 await self.leave(subscription)
-                raise _away() from None
+                raise
         self.subscriptions[subscription.stream] = subscription
         await self.send_frame(frames.subscribed(answered, subscription, opened))
         if opened.shows_present:
@@ -186,11 +199,7 @@ class NotificationConsumer(ForwardingSocket):
         recovered = None if wish.since is None else wish.since == known.position
         opened = Opened(position=known.position, recovered=recovered)
         if wish.wants_snapshot or recovered is False:
-            try:
-                present = await self.ask(read_present, self.user, known)
-            except DATABASE_AWAY as error:
-                note_away(error)
-                raise _away() from None
+            present = await _answer(self.ask(read_present, self.user, known), [known.stream])
             if present is None:
                 raise _not_found()
             opened = replace(present, recovered=recovered)
@@ -227,13 +236,22 @@ class NotificationConsumer(ForwardingSocket):
             await self.close(CloseCode.TOO_MANY)
 
 
+async def _answer(question: Awaitable[T], streams: list[str]) -> T:
+    """Return what the database says. Raises CommandError if it says nothing, or can't be asked like this."""
+    try:
+        return await question
+    except DATABASE_AWAY as error:
+        note_away(error)
+        raise CommandError("unavailable", "Try again later.", temporary=True) from None
+    except Exception:  # a permission and a serializer are somebody else's code
+        known = {"action": "subscribe_failed", "streams": streams}
+        logger.exception("A subscription failed", extra=known)
+        raise CommandError("internal", "The server is at fault. It has been noted.") from None
+
+
 def _full() -> CommandError:
     return CommandError("limit", "This socket has as many subscriptions as it may have.")
 
 
 def _not_found() -> CommandError:
     return CommandError("not_found", "There is no such object, or you may not see it.")
-
-
-def _away() -> CommandError:
-    return CommandError("unavailable", "Try again later.", temporary=True)

@@ -9,8 +9,8 @@ from functools import lru_cache
 from typing import Any, ParamSpec, TypeVar
 
 from django.db import (
-    DatabaseError,
     InterfaceError,
+    OperationalError,
     close_old_connections,
     connection,
     transaction,
@@ -21,12 +21,21 @@ from .conf import realtime_settings
 P = ParamSpec("P")
 T = TypeVar("T")
 
-#: What says that the database is away, or too slow.
-DATABASE_AWAY = (DatabaseError, InterfaceError, TimeoutError)
+#: What says that the database is away, or too slow. Its other errors say that it was asked for nonsense.
+DATABASE_AWAY = (OperationalError, InterfaceError, TimeoutError)
 
-#: A connection that was used so short a time ago is taken to be there.
+#: A connection that was used so short a time ago is taken to be there, unless another one was lost since.
 FRESH_SECONDS = 1.0
-_fresh = threading.local()
+
+
+class _Use(threading.local):
+    """When this thread's connection did its last work, and when any thread last lost its own."""
+
+    at = 0.0
+    lost_at = 0.0
+
+
+_use = _Use()
 
 #: Reads that nobody has begun yet, by what they read.
 _waiting: dict[Any, "Future[Any]"] = {}
@@ -93,10 +102,15 @@ def _tidy(function: Callable[P, T]) -> Callable[P, T]:
     def run(*args: P.args, **kwargs: P.kwargs) -> T:
         close_old_connections()
         # What was fine a moment ago is not asked again: the question costs as much as what follows.
-        connection.health_check_done = time.monotonic() < getattr(_fresh, "until", 0)  # type: ignore[attr-defined]  # Django's own
+        fresh_since = max(_Use.lost_at, time.monotonic() - FRESH_SECONDS)
+        connection.health_check_done = _use.at > fresh_since  # type: ignore[attr-defined]  # Django's own
         try:
             result = function(*args, **kwargs)
-            _fresh.until = time.monotonic() + FRESH_SECONDS
+        except DATABASE_AWAY:
+            _Use.lost_at = time.monotonic()
+            raise
+        else:
+            _use.at = time.monotonic()
             return result
         finally:
             close_old_connections()

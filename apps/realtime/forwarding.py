@@ -150,8 +150,8 @@ class ForwardingSocket(Socket):
     async def obey(self, message: Message) -> None:
         """Called when somebody has looked at what the socket may keep."""
         ruling, self.ruling = self.ruling, KEEP
-        if not ruling.is_authenticated:
-            await self.close(CloseCode.NOT_AUTHENTICATED)
+        if ruling.code is not None:
+            await self.close(ruling.code)
         for subscription in filter(self._is_followed, ruling.lost):
             await self._end(subscription, "revoked")
         now = asyncio.get_running_loop().time()

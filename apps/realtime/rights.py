@@ -9,6 +9,7 @@ from django.db import DEFAULT_DB_ALIAS
 
 from ..outbox.history import known_standings
 from .authentication import Credentials, authenticate, authenticate_again
+from .close_codes import CloseCode
 from .grants import rights_stream
 from .registry import owner_type
 from .resume import visible_streams
@@ -29,8 +30,8 @@ class Holding:
 class Ruling:
     """What becomes of it."""
 
-    #: Whether the handshake would still do.
-    is_authenticated: bool = True
+    #: The code with which the socket ends, if it may not stay.
+    code: CloseCode | None = None
     #: What is about something that the user may not see any more.
     lost: tuple[Subscription, ...] = ()
     #: What is about something that is no more.
@@ -39,6 +40,10 @@ class Ruling:
 
 #: Nothing changes.
 KEEP = Ruling()
+#: The handshake would not do any more.
+OUT = Ruling(code=CloseCode.NOT_AUTHENTICATED)
+#: Nobody can say what it may keep, and that is no yes.
+IN_THE_DARK = Ruling(code=CloseCode.INTERNAL_ERROR)
 
 
 def come_in(scope: dict[str, Any]) -> tuple[Any, int]:
@@ -75,7 +80,7 @@ def rule(holdings: Sequence[Holding]) -> list[Ruling]:
     }
     gone = hidden.keys() - _existing(hidden.values())
     return [
-        Ruling(is_authenticated=False) if user is None else _ruling(holding, visible[user.pk], gone)
+        OUT if user is None else _ruling(holding, visible[user.pk], gone)
         for holding, user in zip(holdings, users, strict=True)
     ]
 

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
@@ -14,7 +14,7 @@ from ..outbox.models import shard_of
 from ..outbox.numbering import number_overdue
 from .conf import realtime_settings
 from .database import DATABASE_AWAY, in_rounds, limited
-from .rights import rule
+from .rights import IN_THE_DARK, rule
 from .socket import Socket
 from .waiting import AT_ONCE, Waiting
 
@@ -135,15 +135,19 @@ class Rounds:
     async def _rule_alone(self, socket: Socket) -> None:
         try:
             await _tell([socket])
-        except Exception as error:  # noqa: BLE001  # as above
+        except DATABASE_AWAY as error:
             socket.rights_offset = -1  # the next position check asks again
             _note(error)
+        except Exception as error:  # noqa: BLE001  # as above
+            _note(error, list(socket.subscriptions))
+            socket.ruling = IN_THE_DARK
+            socket.remind("obey")
 
     async def _look(self, sockets: list[Socket]) -> None:
         """Remind sockets of what they have missed; what can't be looked at is the position check's."""
         try:
             now = await _positions(sockets)
-        except DATABASE_AWAY as error:
+        except Exception as error:  # noqa: BLE001  # whatever it is, others wait to be looked at
             _note(error)
             return
         for socket in sockets:
@@ -182,9 +186,9 @@ def _compare(
 def _is_doubtful(socket: Socket, now: Mapping[str, Position]) -> bool:
     """Whether something was said of the user's rights, or something is gone that a socket follows."""
     rights = now.get(socket.rights)
-    is_news = rights is not None and rights.offset > socket.rights_offset
-    if is_news and rights is not None:
-        socket.rights_offset = rights.offset
+    offset = 0 if rights is None else rights.offset
+    is_news = offset > socket.rights_offset
+    socket.rights_offset = max(offset, socket.rights_offset)
     return is_news or any(s.gone_since is not None for s in socket.subscriptions.values())
 
 
@@ -209,11 +213,12 @@ async def _repeat(seconds: Callable[[], float], step: Callable[[], Awaitable[Non
             _note(error)
 
 
-def _note(error: Exception) -> None:
+def _note(error: Exception, streams: Sequence[str] = ()) -> None:
     if isinstance(error, DATABASE_AWAY):
         logger.warning("The database is away: %r", error, extra={"action": "database_away"})
     else:
-        logger.error("A round failed", exc_info=error, extra={"action": "round_failed"})
+        known = {"action": "round_failed", "streams": streams}
+        logger.error("A round failed", exc_info=error, extra=known)
 
 
 _rounds: "WeakKeyDictionary[asyncio.AbstractEventLoop, Rounds]" = WeakKeyDictionary()

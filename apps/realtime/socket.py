@@ -69,7 +69,8 @@ class Socket(AsyncConsumer):
             elif not self.is_closed:
                 await handler(message)
         except Exception:
-            logger.exception("The consumer failed", extra={"action": "consumer_failed"})
+            known = {"action": "consumer_failed", "stream": message.get("stream")}
+            logger.exception("The consumer failed", extra=known)
             await self.close(CloseCode.INTERNAL_ERROR)
 
     # In

@@ -16,11 +16,11 @@ from apps.tickets.models import Ticket
 from tests.law import number_all
 from tests.sockets import (
     collection,
+    database_away,
     drain,
     in_thread,
     lose,
     rename,
-    rename_table,
     signed_in,
     subject,
     until,
@@ -153,13 +153,10 @@ class TestCatchUp:
             await socket.ask(subject(ticket))
             await write(ticket, "Late")
             await lose(settings)
-            await in_thread(rename_table, "outbox_stream", "away")
-            try:
+            async with database_away():
                 await get_channel_layer().group_send(group, {"type": "behind"})
                 await until(lambda: "The database is away" in caplog.text)
                 assert await socket.answers()
-            finally:
-                await in_thread(rename_table, "away", "outbox_stream")
             await get_channel_layer().group_send(group, {"type": "behind"})
             assert "Late" == (await socket.receive())["payload"]["title"]
 

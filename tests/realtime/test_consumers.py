@@ -16,10 +16,10 @@ from tests.layers import SlowToJoinLayer
 from tests.sockets import (
     collection,
     connected,
+    database_away,
     drain,
     in_thread,
     rename,
-    rename_table,
     signed_in,
     subject,
     token_of,
@@ -142,11 +142,8 @@ class TestSubscribe:
         A command that the database can't answer now is refused as such; the socket stays.
         """
         async with signed_in(demo) as socket:
-            await in_thread(rename_table, "outbox_stream", "away")
-            try:
+            async with database_away():
                 answer = await socket.ask({**subject(ticket), "ref": 1})
-            finally:
-                await in_thread(rename_table, "away", "outbox_stream")
             assert ("unavailable", True, 1) == (answer["code"], answer["temporary"], answer["ref"])
             assert "subscribed" == (await socket.ask(subject(ticket)))["type"]
 
@@ -279,12 +276,8 @@ class TestIsolation:
         The client is told to come back.
         """
         headers = await token_of(demo)
-        await in_thread(rename_table, "authtoken_token", "away")
-        try:
-            async with connected(headers) as socket:
-                assert 4500 == await socket.closed()
-        finally:
-            await in_thread(rename_table, "away", "authtoken_token")
+        async with database_away(), connected(headers) as socket:
+            assert 4500 == await socket.closed()
 
 
 async def test_a_wrong_address_is_refused():

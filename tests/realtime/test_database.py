@@ -6,10 +6,12 @@ import threading
 import time
 from contextlib import asynccontextmanager
 
+import psycopg
 import pytest
-from django.db import OperationalError, connection
+from django.db import DEFAULT_DB_ALIAS, DatabaseError, OperationalError, connection, connections
 
-from apps.realtime.database import in_database, in_rounds, shared
+from apps.realtime.database import DATABASE_AWAY, in_database, in_rounds, shared
+from tests.sockets import database_away
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -53,6 +55,80 @@ def _sleeping():
             "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%%pg_sleep%%' AND state = 'active'"
             " AND pid <> pg_backend_pid()"
         )
+        return cursor.fetchone()[0]
+
+
+class TestAway:
+    async def test_who_refuses_connections_is(self):
+        """
+        Whatever its reason.
+        """
+        async with database_away():
+            with pytest.raises(DATABASE_AWAY):
+                await in_database(sleep_in_sql, 0)
+
+    async def test_who_ends_one_is(self):
+        """
+        In the middle of a statement, by an operator or by its own end.
+        """
+        with pytest.raises(DATABASE_AWAY):
+            await in_database(end_own_connection)
+        await in_database(sleep_in_sql, 0)
+
+    @pytest.mark.parametrize(
+        "code", ["57P01", "57P02", "57P03", "53300", "08006", "57014", "40P01", "58030"]
+    )
+    def test_so_is_who_says_so(self, code):
+        """
+        It shuts down, crashes, starts up, has too many clients, loses one, is too slow, or its disk fails.
+        """
+        assert issubclass(psycopg.errors.lookup(code), psycopg.OperationalError)
+        assert issubclass(OperationalError, DATABASE_AWAY)
+
+    @pytest.mark.parametrize("statement", ["SELECT * FROM nowhere", "SELECT 1 / 0", "SELEC"])
+    async def test_who_is_asked_for_nonsense_is_not(self, statement):
+        """
+        It would be as much nonsense a moment later.
+        """
+        with pytest.raises(DatabaseError) as caught:
+            await in_database(run, statement)
+        assert not isinstance(caught.value, DATABASE_AWAY)
+
+    async def test_a_lost_connection_casts_doubt_on_the_others(self, lasting_connections):
+        """
+        One question finds out that the database was away; the next ones look before they ask.
+        """
+        other = await in_rounds("positions", backend)
+        assert other == await in_rounds("positions", backend)
+        await in_rounds("rights", run, f"SELECT pg_terminate_backend({other})")
+        with pytest.raises(DATABASE_AWAY):
+            await in_rounds("rights", end_own_connection)
+        assert other != await in_rounds("positions", backend)
+        for name in ("positions", "rights"):
+            await in_rounds(name, connections.close_all)
+
+
+@pytest.fixture
+def lasting_connections():
+    """Threads keep their connections, as those of the processes do."""
+    options = connections[DEFAULT_DB_ALIAS].settings_dict
+    age, options["CONN_MAX_AGE"] = options["CONN_MAX_AGE"], 60
+    yield
+    options["CONN_MAX_AGE"] = age
+
+
+def run(statement):
+    with connection.cursor() as cursor:
+        cursor.execute(statement)
+
+
+def end_own_connection():
+    run("SELECT pg_terminate_backend(pg_backend_pid())")
+
+
+def backend():
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
         return cursor.fetchone()[0]
 
 

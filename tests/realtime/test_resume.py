@@ -1,25 +1,27 @@
 """A client that comes back with its position gets what it missed, whole, or is told that it can't."""
 
 import asyncio
+from contextlib import asynccontextmanager
 
 import pytest
 from django.db import connection
 
 from apps.outbox.models import NotificationOutbox, Stream
 from apps.realtime import hashids
-from apps.realtime.registry import register, unregister
 from apps.realtime.rights import Ruling
 from apps.realtime.rounds import rounds
 from apps.tickets.live import ProjectType, TicketType
 from apps.tickets.models import Project, Ticket
+from tests.database import accept_connections, refuse_connections
 from tests.law import number_all
 from tests.sockets import (
     collection,
+    database_away,
     drain,
     in_thread,
     lose,
+    registered,
     rename,
-    rename_table,
     signed_in,
     subject,
     write,
@@ -232,9 +234,7 @@ class TestNotRecovered:
         """
         A project that others saw before takes its tickets' history with it.
         """
-        unregister("project")
-        register(type("Named", (ProjectType,), {"deciding": ("name",)}))
-        try:
+        with registered(type("Named", (ProjectType,), {"deciding": ("name",)})):
             thing = about(ticket if about is subject else project)
             since = await where(demo, thing)
             await missed(ticket, 1)
@@ -248,9 +248,6 @@ class TestNotRecovered:
             await missed(ticket, 1)
             async with signed_in(demo) as socket:
                 assert (await socket.ask({**thing, "since": since}))["recovered"]
-        finally:
-            unregister("project")
-            register(ProjectType)
 
     async def test_a_collection_comes_in_pages(self, settings, demo, project, ticket):
         """
@@ -370,11 +367,8 @@ class TestAgain:
         """
         async with signed_in(demo) as socket:
             await socket.ask(subject(ticket))
-            await in_thread(rename_table, "tickets_ticket", "away")
-            try:
+            async with database_away():
                 answer = await socket.ask({**subject(ticket), "snapshot": True})
-            finally:
-                await in_thread(rename_table, "away", "tickets_ticket")
             assert ("unavailable", True) == (answer["code"], answer["temporary"])
             await rename(ticket, "Changed")
             assert 2 == (await socket.receive())["offset"]
@@ -434,12 +428,9 @@ class TestSeveral:
         Each is answered, and none is left half joined.
         """
         async with signed_in(demo) as socket:
-            await in_thread(rename_table, "outbox_stream", "away")
-            try:
+            async with database_away():
                 await socket.send({"subscriptions": [subject(ticket), {"id": 1}]})
                 codes = [(await socket.receive())["code"] for _ in range(2)]
-            finally:
-                await in_thread(rename_table, "away", "outbox_stream")
             assert ["unavailable", "invalid"] == codes
             assert "subscribed" == (await socket.ask(subject(ticket)))["type"]
 
@@ -459,16 +450,11 @@ class TestSnapshot:
         """
         Between the look whether it may be seen and the look at it.
         """
-        unregister("ticket")
-        register(Fickle)
-        try:
+        with registered(Fickle):
             async with signed_in(demo) as socket:
                 answer = await socket.ask({**subject(ticket), "snapshot": True})
                 assert "not_found" == answer["code"]
                 assert "subscribed" == (await socket.ask(subject(ticket)))["type"]
-        finally:
-            unregister("ticket")
-            register(TicketType)
 
     async def test_pages_are_bounded_in_bytes(self, settings, demo, project, ticket):
         """
@@ -504,6 +490,21 @@ class TestSnapshot:
         assert ([], True) == (page["items"], page["done"])
 
 
+@asynccontextmanager
+async def database_away_once_asked(cls):
+    """When an object type has been asked for its permission, the database takes no connections any more."""
+
+    def visible_to(self, user):
+        refuse_connections()
+        return cls.visible_to(self, user)
+
+    with registered(type(cls.__name__, (cls,), {"visible_to": visible_to})):
+        try:
+            yield
+        finally:
+            await in_thread(accept_connections)
+
+
 class TestInterrupted:
     async def test_a_catch_up_that_cannot_begin_is_refused(self, demo, ticket):
         """
@@ -512,14 +513,27 @@ class TestInterrupted:
         since = await where(demo, subject(ticket))
         await missed(ticket, 1)
         async with signed_in(demo) as socket:
-            await in_thread(_spoil, "payload", "away")
-            try:
+            async with database_away_once_asked(TicketType):
                 answer = await socket.ask({**subject(ticket), "since": since})
-            finally:
-                await in_thread(_spoil, "away", "payload")
             assert ("unavailable", True) == (answer["code"], answer["temporary"])
             assert (await socket.ask({**subject(ticket), "since": since}))["recovered"]
             assert 2 == (await socket.receive())["offset"]
+
+    async def test_a_history_that_is_broken_is_said_to_be(self, demo, ticket, caplog):
+        """
+        That is no outage, which would pass: it is logged, and nobody is asked to try again.
+        """
+        since = await where(demo, subject(ticket))
+        await missed(ticket, 1)
+        async with signed_in(demo) as socket:
+            await in_thread(_spoil, "payload", "spoilt")
+            answer = await socket.ask({**subject(ticket), "since": since})
+            await in_thread(_spoil, "spoilt", "payload")
+            assert ("internal", False) == (answer["code"], answer["temporary"])
+            assert await socket.silent(demo)
+        (record,) = [it for it in caplog.records if it.message == "A subscription failed"]
+        assert [f"ticket:{ticket.pk}"] == record.streams
+        assert record.exc_info
 
     async def test_unsubscribing_during_a_catch_up_ends_it(self, settings, demo, ticket):
         """
@@ -560,10 +574,9 @@ class TestInterrupted:
         async with signed_in(demo) as socket:
             await socket.ask(subject(ticket))
             (served,) = rounds().sockets
-            await in_thread(_spoil, "payload", "away")
-            served.remind("catch_up", f"ticket:{ticket.pk}")
-            assert await socket.answers()
-            await in_thread(_spoil, "away", "payload")
+            async with database_away():
+                served.remind("catch_up", f"ticket:{ticket.pk}")
+                assert await socket.answers()
             await rename(ticket, "After")
             assert 2 == (await socket.receive())["offset"]
 
@@ -589,17 +602,13 @@ class TestInterrupted:
         """
         Half a collection would look like a whole one: the client is to come back.
         """
-        async with signed_in(demo) as socket:
-            await in_thread(rename_table, "tickets_ticket", "away")
-            try:
-                own = {"object_type": "me", "id": "me"}
-                entries = [{**collection(project), "snapshot": True}, own]
-                await socket.send({"subscriptions": entries})
-                assert ["subscribed"] * 2 == [(await socket.receive())["type"] for _ in range(2)]
-                assert 4500 == await socket.closed()
-                assert await socket.communicator.receive_nothing()
-            finally:
-                await in_thread(rename_table, "away", "tickets_ticket")
+        async with signed_in(demo) as socket, database_away_once_asked(ProjectType):
+            own = {"object_type": "me", "id": "me"}
+            entries = [{**collection(project), "snapshot": True}, own]
+            await socket.send({"subscriptions": entries})
+            assert ["subscribed"] * 2 == [(await socket.receive())["type"] for _ in range(2)]
+            assert 4500 == await socket.closed()
+            assert await socket.communicator.receive_nothing()
 
 
 def _rename_project(project):

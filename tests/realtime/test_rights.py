@@ -7,7 +7,7 @@ import pytest
 from django.conf import settings as django_settings
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
-from django.db import connection
+from django.db import DataError, ProgrammingError, connection
 from django.test import Client
 from rest_framework.authtoken.models import Token
 
@@ -21,9 +21,11 @@ from apps.tickets.models import Project, Ticket
 from tests.sockets import (
     collection,
     connected,
+    database_away,
     drain,
     in_thread,
     lose,
+    registered,
     rename,
     rename_table,
     signed_in,
@@ -174,17 +176,12 @@ class TestAtOnce:
         async with signed_in(demo) as socket:
             await socket.ask(subject(ticket))
             await in_thread(remove, project, demo)
-            await in_thread(rename_table, "tickets_project_members", "away")
-            await drain()
-            await until(lambda: _is_asked_again(demo))
-            assert await socket.answers()
-            await in_thread(rename_table, "away", "tickets_project_members")
+            async with database_away():
+                await _reauthorise()
+                assert {-1} == {each.rights_offset for each in rounds().sockets}
+                assert await socket.answers()
             await rounds().check_positions()
             assert "revoked" == (await socket.receive())["reason"]
-
-
-def _is_asked_again(user):
-    return {-1} == {socket.rights_offset for socket in rounds().sockets}
 
 
 def _put_out(user, how):
@@ -246,10 +243,11 @@ class Faulty(TicketType):
     """Tickets of whose visibility nothing can be said to one user."""
 
     fails_for = None
+    error = ZeroDivisionError
 
     def visible_to(self, user):
         if user.pk == Faulty.fails_for:
-            raise ZeroDivisionError
+            raise Faulty.error
         return super().visible_to(user)
 
 
@@ -285,29 +283,50 @@ class TestWithoutAPush:
             assert "revoked" == (await socket.receive())["reason"]
 
     async def test_a_permission_that_fails_is_that_users(
-        self, demo, other, project, ticket, caplog
+        self, monkeypatch, demo, other, project, ticket, caplog
     ):
         """
-        Everybody else is asked about all the same.
+        It is no yes: the socket comes back without. Everybody else is asked about all the same.
         """
         await in_thread(project.members.add, other)
-        unregister("ticket")
-        register(Faulty)
-        try:
+        monkeypatch.setattr(Faulty, "fails_for", None)
+        with registered(Faulty):
             async with signed_in(demo) as socket, signed_in(other) as faulty:
                 for each in (socket, faulty):
                     await each.ask(subject(ticket))
                 await in_thread(_forget_members)
                 Faulty.fails_for = other.pk
-                await rounds().reauthorise()
-                await rounds()._in_doubt._task
+                await _reauthorise()
                 assert "revoked" == (await socket.receive())["reason"]
-                assert await faulty.answers()
-            assert "A round failed" in caplog.text
-        finally:
-            Faulty.fails_for = None
-            unregister("ticket")
-            register(TicketType)
+                assert 4500 == await faulty.closed()
+                await rename(ticket, "Secret")
+                assert await faulty.communicator.receive_nothing()
+        (record,) = [it for it in caplog.records if it.message == "A round failed"]
+        assert [f"ticket:{ticket.pk}"] == record.streams
+
+    @pytest.mark.parametrize("error", [ZeroDivisionError, ProgrammingError, DataError])
+    async def test_what_it_fails_for_is_not_subscribed(
+        self, monkeypatch, demo, project, ticket, error
+    ):
+        """
+        Nor is it an outage, which would pass. What else the command asks for is granted.
+        """
+        monkeypatch.setattr(Faulty, "fails_for", demo.pk)
+        monkeypatch.setattr(Faulty, "error", error)
+        with registered(Faulty):
+            async with signed_in(demo) as socket:
+                await socket.send({"subscriptions": [collection(project), subject(ticket)]})
+                frames = [await socket.receive() for _ in range(2)]
+                assert ["subscribed", "error"] == [frame["type"] for frame in frames]
+                assert (1, "internal", False) == tuple(
+                    frames[1][key] for key in ("index", "code", "temporary")
+                )
+                answer = await socket.ask(subject(ticket))
+                assert "internal" == answer["code"]
+                await rename(ticket, "Secret")
+                frame = await socket.receive()
+                assert collection(project) == frame["subscription"]
+                assert await socket.silent(demo)
 
     async def test_a_session_under_an_old_key_stays(self, settings, demo):
         """

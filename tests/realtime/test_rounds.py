@@ -8,6 +8,7 @@ from apps.realtime.rounds import rounds
 from tests.law import number_all
 from tests.sockets import (
     collection,
+    database_away,
     in_thread,
     lose,
     rename_table,
@@ -146,14 +147,29 @@ async def test_who_is_behind_while_the_database_is_away_is_found_later(settings,
         await socket.ask(subject(ticket))
         await write(ticket, "Lost")
         await lose(settings)
-        await in_thread(rename_table, "outbox_stream", "away")
         (served,) = rounds().sockets
-        rounds().note_behind(served)
-        await rounds()._behind._task
-        await in_thread(rename_table, "away", "outbox_stream")
+        async with database_away():
+            rounds().note_behind(served)
+            await rounds()._behind._task
         for _ in range(2):
             await rounds().check_positions()
         assert 2 == (await socket.receive())["offset"]
+
+
+@pytest.mark.usefixtures("by_hand")
+async def test_a_look_that_fails_is_a_line_in_the_log(demo, ticket, caplog):
+    """
+    Whatever it is; who waits next is looked at.
+    """
+    async with signed_in(demo) as socket:
+        await socket.ask(subject(ticket))
+        (served,) = rounds().sockets
+        await in_thread(rename_table, "outbox_stream", "gone")
+        rounds().note_behind(served)
+        await rounds()._behind._task
+        await in_thread(rename_table, "gone", "outbox_stream")
+        assert "A round failed" in caplog.text
+        assert await socket.answers()
 
 
 async def test_behind_before_anybody_came_in():
@@ -178,9 +194,8 @@ async def test_it_goes_by_itself(settings, demo, ticket, caplog):
             await lose(settings)
             assert title == (await socket.receive())["payload"]["title"]
             caplog.clear()
-            await in_thread(rename_table, "outbox_stream", "away")
-            await until(lambda: "The database is away" in caplog.text)
-            await in_thread(rename_table, "away", "outbox_stream")
+            async with database_away():
+                await until(lambda: "The database is away" in caplog.text)
 
 
 async def test_a_round_that_fails_is_a_line_in_the_log(settings, demo, caplog):
