@@ -123,17 +123,14 @@ class NotificationConsumer(ForwardingSocket):
             first.setdefault(wish.subscription.stream, wish)
         new = [wish for stream, wish in first.items() if stream not in self.subscriptions]
         room = realtime_settings().SUBSCRIPTIONS - len(self.subscriptions)
-        tried, refused = new[:room], new[room:]
-        outcomes: dict[str, Opened | CommandError] = {
-            w.subscription.stream: _full() for w in refused
-        }
+        if not room:  # nobody is asked, so that the answer tells nothing
+            return {wish.subscription.stream: _full() for wish in new}
         joining = (
-            self.channel_layer.group_add(wish.subscription.group, self.channel_name)
-            for wish in tried
+            self.channel_layer.group_add(wish.subscription.group, self.channel_name) for wish in new
         )
         await asyncio.gather(*joining)
-        outcomes |= await self._ask_for(tried)
-        for wish in tried:
+        outcomes = _within(room, await self._ask_for(new))
+        for wish in new:
             if isinstance(outcomes[wish.subscription.stream], CommandError):
                 await self.leave(wish.subscription)
         return outcomes
@@ -234,6 +231,14 @@ class NotificationConsumer(ForwardingSocket):
             await self.close(CloseCode.PROTOCOL_ABUSE)
         elif self._abuse["rate_limited"] >= conf.COMMANDS_PER_SECOND:
             await self.close(CloseCode.TOO_MANY)
+
+
+def _within(
+    room: int, outcomes: Mapping[str, Opened | CommandError]
+) -> dict[str, Opened | CommandError]:
+    """Return what becomes of wishes where there is room for so many: what isn't granted takes none."""
+    granted = [stream for stream, outcome in outcomes.items() if isinstance(outcome, Opened)]
+    return {**outcomes, **{stream: _full() for stream in granted[room:]}}
 
 
 async def _answer(question: Awaitable[T], streams: list[str]) -> T:

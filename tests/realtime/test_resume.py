@@ -423,6 +423,24 @@ class TestSeveral:
             answer = await socket.ask({"subscriptions": [own] * 3})
             assert ["Expected 2 at most."] == answer["errors"]["subscriptions"]
 
+    async def test_what_is_refused_takes_no_room(self, settings, demo, ticket, project):
+        """
+        Wherever it stands, and whatever it is refused for; where there is no room nothing is said of it.
+        """
+        settings.REALTIME = {"SUBSCRIPTIONS": 2}
+        missing = {"object_type": "ticket", "id": hashids.encode("ticket", 4711)}
+        secret = await in_thread(Project.objects.create, name="Secret")
+        async with signed_in(demo) as socket:
+            await socket.ask({"object_type": "me", "id": "me"})
+            await socket.send({"subscriptions": [missing, subject(ticket)]})
+            frames = [await socket.receive() for _ in range(2)]
+            assert ["not_found", "subscribed"] == [f.get("code", f["type"]) for f in frames]
+            for about in (missing, collection(secret), collection(project)):
+                assert "limit" == (await socket.ask(about))["code"]
+            await rename(ticket, "Changed")
+            assert subject(ticket).items() <= (await socket.receive()).items()
+            assert await socket.answers()
+
     async def test_with_the_database_away(self, demo, ticket):
         """
         Each is answered, and none is left half joined.
