@@ -39,6 +39,28 @@ class BrokenLayer(InMemoryChannelLayer):
         raise ConnectionResetError("The other end is gone.")
 
 
+class UnjoinableLayer(InMemoryChannelLayer):
+    """Does some things only, as one that asks Redis for each of them while that is away."""
+
+    refuses: set[str] = set()
+
+    async def new_channel(self, prefix: str = "specific.") -> str:
+        self._ask("new_channel")
+        return await super().new_channel(prefix)
+
+    async def group_add(self, group: str, channel: str) -> None:
+        self._ask("group_add")
+        await super().group_add(group, channel)
+
+    async def group_discard(self, group: str, channel: str) -> None:
+        self._ask("group_discard")
+        await super().group_discard(group, channel)
+
+    def _ask(self, act: str) -> None:
+        if act in self.refuses:
+            raise ConnectionRefusedError("Nobody listens.")
+
+
 class SlowToJoinLayer(InMemoryChannelLayer):
     """Something happens while a channel joins a group, and before it is in it."""
 

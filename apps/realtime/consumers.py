@@ -57,8 +57,10 @@ class NotificationConsumer(ForwardingSocket):
         self._abuse: Counter[str] = Counter()
         self.heartbeat_at = now + realtime_settings().HEARTBEAT_SECONDS
         rounds().enter(self)
-        await self.channel_layer.group_add(group_for(self.rights), self.channel_name)
-        await self.send_frame(frames.hello(str(user.get_username())))
+        if await self.join(group_for(self.rights)):
+            await self.send_frame(frames.hello(str(user.get_username())))
+        else:
+            await self.close(CloseCode.INTERNAL_ERROR)
 
     async def end(self) -> None:
         """Called when the socket is gone."""
@@ -125,11 +127,8 @@ class NotificationConsumer(ForwardingSocket):
         room = realtime_settings().SUBSCRIPTIONS - len(self.subscriptions)
         if not room:  # nobody is asked, so that the answer tells nothing
             return {wish.subscription.stream: _full() for wish in new}
-        joining = (
-            self.channel_layer.group_add(wish.subscription.group, self.channel_name) for wish in new
-        )
-        await asyncio.gather(*joining)
-        outcomes = _within(room, await self._ask_for(new))
+        joined = await asyncio.gather(*(self.join(wish.subscription.group) for wish in new))
+        outcomes = _within(room, await self._ask_for(new)) if all(joined) else _all_away(new)
         for wish in new:
             if isinstance(outcomes[wish.subscription.stream], CommandError):
                 await self.leave(wish.subscription)
@@ -247,11 +246,19 @@ async def _answer(question: Awaitable[T], streams: list[str]) -> T:
         return await question
     except DATABASE_AWAY as error:
         note_away(error)
-        raise CommandError("unavailable", "Try again later.", temporary=True) from None
+        raise _away() from None
     except Exception:  # a permission and a serializer are somebody else's code
         known = {"action": "subscribe_failed", "streams": streams}
         logger.exception("A subscription failed", extra=known)
         raise CommandError("internal", "The server is at fault. It has been noted.") from None
+
+
+def _all_away(wishes: list[Wish]) -> dict[str, Opened | CommandError]:
+    return {wish.subscription.stream: _away() for wish in wishes}
+
+
+def _away() -> CommandError:
+    return CommandError("unavailable", "Try again later.", temporary=True)
 
 
 def _full() -> CommandError:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+from collections.abc import Awaitable
 from contextlib import suppress
 from typing import Any
 
@@ -51,8 +52,9 @@ class Socket(AsyncConsumer):
         self._reminding: asyncio.Task[None] | None = None
         self._loop = asyncio.get_running_loop()
         self.channel_layer = get_channel_layer(self.channel_layer_alias)
-        self.channel_name = await self.channel_layer.new_channel()
-        listening = asyncio.create_task(self._listen())
+        self.channel_name = ""
+        await self._layer_does(self._open_channel())
+        listening = asyncio.create_task(self._listen()) if self.channel_name else None
         try:
             while (message := await receive())["type"] != "websocket.disconnect":
                 await self._dispatch_in_turn(message)
@@ -160,19 +162,44 @@ class Socket(AsyncConsumer):
     async def leave(self, subscription: Subscription) -> None:
         """Follow something no longer."""
         self.subscriptions.pop(subscription.stream, None)
-        await self.channel_layer.group_discard(subscription.group, self.channel_name)
+        await self._leave_group(subscription.group)
 
     async def end(self) -> None:
         """Leave no ghost: a layer notices a cancelled `receive`, but not one that was just answered."""
         await self._leave_everything()
         if hasattr(self.channel_layer, "end_channel"):
-            await self.channel_layer.end_channel(self.channel_name)
+            await self._layer_does(self.channel_layer.end_channel(self.channel_name))
 
     async def _leave_everything(self) -> None:
         for subscription in list(self.subscriptions.values()):
             await self.leave(subscription)
         if self.user is not None:
-            await self.channel_layer.group_discard(group_for(self.rights), self.channel_name)
+            await self._leave_group(group_for(self.rights))
+
+    # The channel layer
+
+    async def join(self, group: str) -> bool:
+        """Hear what is published to a group. Returns whether it is so; our layer never says no."""
+        return bool(self.channel_name) and await self._layer_does(
+            self.channel_layer.group_add(group, self.channel_name)
+        )
+
+    async def _leave_group(self, group: str) -> None:
+        # A layer that is away may go on sending: nobody follows it any more, so it is dropped.
+        if self.channel_name:
+            await self._layer_does(self.channel_layer.group_discard(group, self.channel_name))
+
+    async def _open_channel(self) -> None:
+        self.channel_name = await self.channel_layer.new_channel()
+
+    async def _layer_does(self, act: Awaitable[None]) -> bool:
+        """Whether the channel layer has done something. Ours always does; others raise what they like."""
+        try:
+            await act
+        except Exception as error:  # noqa: BLE001  # whatever it is, it is not to leave the consumer
+            logger.warning("The channel layer is away: %r", error, extra={"action": "layer_away"})
+            return False
+        return True
 
 
 async def _end(*tasks: "asyncio.Task[None] | None") -> None:
