@@ -5,6 +5,8 @@ from typing import Any
 
 from rest_framework import serializers
 from rest_framework.exceptions import ValidationError
+from rest_framework.fields import empty
+from rest_framework.settings import api_settings
 
 from .conf import realtime_settings
 from .registry import OWN, names, owner_type
@@ -14,6 +16,8 @@ LONGEST_REF = 64
 
 class TextField(serializers.CharField):
     """Text, and nothing that Python can turn into text."""
+
+    default_error_messages = {"invalid": "Expected a string."}
 
     def to_internal_value(self, data: Any) -> str:
         if not isinstance(data, str):
@@ -38,8 +42,20 @@ class RefField(serializers.Field):  # type: ignore[type-arg]  # not generic at r
 class StrictSerializer(serializers.Serializer):  # type: ignore[type-arg]  # not generic at run time
     """A JSON object. A field that it doesn't have is refused, so that a typo is noticed."""
 
+    @classmethod
+    def described(cls) -> str:
+        """Return what is expected, in words: an object with the fields that it must have."""
+        fields = cls().fields.items()
+        return f"an object with {' and '.join(name for name, field in fields if field.required)}"
+
+    def validate_empty_values(self, data: Any) -> tuple[bool, Any]:
+        if data is not empty and not isinstance(data, Mapping):
+            expected = f"Expected {self.described()}."
+            raise ValidationError({api_settings.NON_FIELD_ERRORS_KEY: [expected]})
+        return super().validate_empty_values(data)
+
     def to_internal_value(self, data: Any) -> Any:
-        if isinstance(data, Mapping) and (unknown := sorted(set(data) - set(self.fields))):
+        if unknown := sorted(set(data) - set(self.fields)):
             raise ValidationError({key: ["Unknown field."] for key in unknown})
         return super().to_internal_value(data)
 
@@ -113,10 +129,19 @@ class SubscribeSerializer(CommandSerializer, EntrySerializer):
     """``subscribe``, once."""
 
 
+_SEVERAL = f"Expected a list, each entry {EntrySerializer.described()}."
+
+
 class SeveralSerializer(CommandSerializer):
     """``subscribe``, several times. Each entry is validated, and answered, on its own."""
 
-    subscriptions = serializers.ListField(allow_empty=False)
+    subscriptions = serializers.ListField(
+        allow_empty=False,
+        error_messages={
+            **dict.fromkeys(("not_a_list", "null"), _SEVERAL),
+            "empty": "Expected one entry at least.",
+        },
+    )
 
     def validate_subscriptions(self, value: list[Any]) -> list[Any]:
         """As many as a socket may have."""

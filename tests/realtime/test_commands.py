@@ -130,6 +130,25 @@ class TestInvalid:
         assert "invalid" == error.code
         assert [field] == list(error.errors)
 
+    @pytest.mark.parametrize("entry", [7, None, "x", [], True, 1.5])
+    def test_says_what_an_entry_is(self, entry):
+        """
+        In the protocol's words, not in Python's.
+        """
+        (error,) = parse(json.dumps({"subscriptions": [entry]})).entries
+        assert {"non_field_errors": ["Expected an object with object_type and id."]} == error.errors
+        frame = {"object_type": "ticket", "id": TICKET, "since": entry}
+        expected = ["Expected an object with epoch and offset."]
+        assert {"since": {"non_field_errors": expected}} == refusal(frame).errors
+
+    @pytest.mark.parametrize("entries", [7, None, "all", {}])
+    def test_says_what_several_are(self, entries):
+        """
+        A list, of what a single command would have.
+        """
+        expected = ["Expected a list, each entry an object with object_type and id."]
+        assert {"subscriptions": expected} == refusal({"subscriptions": entries}).errors
+
     def test_names_the_command(self):
         """
         A refusal says which command it refuses, if that can be said.
