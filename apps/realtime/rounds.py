@@ -3,27 +3,24 @@
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from django.db import DEFAULT_DB_ALIAS
 
-from ..outbox.history import Position, known_standings
+from ..outbox.history import Position
 from ..outbox.models import shard_of
 from ..outbox.numbering import number_overdue
 from .conf import realtime_settings
 from .database import DATABASE_AWAY, in_rounds, limited
+from .positions import batches, compare, is_doubtful, positions_of
 from .rights import IN_THE_DARK, rule
 from .socket import Socket
 from .waiting import AT_ONCE, Waiting
 
-T = TypeVar("T")
-
 logger = logging.getLogger(__name__)
 
-#: Streams that one query asks about.
-STREAMS_AT_ONCE = 1000
 #: Looks in the time in which a lost push must be found: it takes two, and the second one takes a while.
 LOOKS = 2.5
 #: Between looks whose heartbeat is due, and who takes nothing.
@@ -108,16 +105,16 @@ class Rounds:
         """
         interval = realtime_settings().POSITION_CHECK_SECONDS / LOOKS
         numbered = await in_rounds("positions", number_overdue, interval, using=DEFAULT_DB_ALIAS)
-        now = await _positions(self.sockets)
+        now = await positions_of(self.sockets)
         before = {
             stream: position if shard_of(stream) in numbered else self._seen.get(stream)
             for stream, position in now.items()
         }
         self._seen = now
-        for sockets in _batches(self.sockets, AT_ONCE):
+        for sockets in batches(self.sockets, AT_ONCE):
             for socket in sockets:
-                _compare(socket, now, before)
-            self.doubt(socket for socket in sockets if _is_doubtful(socket, now))
+                compare(socket, now, before)
+            self.doubt(socket for socket in sockets if is_doubtful(socket, now))
             await asyncio.sleep(0)  # others have something to do, too
 
     async def reauthorise(self) -> None:
@@ -146,13 +143,13 @@ class Rounds:
     async def _look(self, sockets: list[Socket]) -> None:
         """Remind sockets of what they have missed; what can't be looked at is the position check's."""
         try:
-            now = await _positions(sockets)
+            now = await positions_of(sockets)
         except Exception as error:  # noqa: BLE001  # whatever it is, others wait to be looked at
             _note(error)
             return
         for socket in sockets:
-            _compare(socket, now, now)
-        self.doubt(socket for socket in sockets if _is_doubtful(socket, now))
+            compare(socket, now, now)
+        self.doubt(socket for socket in sockets if is_doubtful(socket, now))
 
 
 async def _tell(sockets: list[Socket]) -> None:
@@ -160,47 +157,6 @@ async def _tell(sockets: list[Socket]) -> None:
     for socket, ruling in zip(sockets, rulings, strict=True):
         socket.ruling = ruling
         socket.remind("obey")
-
-
-async def _positions(sockets: Iterable[Socket]) -> dict[str, Position]:
-    """Return where all streams stand that sockets follow; those that there aren't are left out."""
-    found: dict[str, Position] = {}
-    for names in _batches(set(_streams(sockets)), STREAMS_AT_ONCE):
-        asked = dict.fromkeys(names)
-        standings = await in_rounds(
-            "positions", limited(known_standings), asked, using=DEFAULT_DB_ALIAS
-        )
-        found |= {stream: standing.head for stream, standing in standings.items()}
-    return found
-
-
-def _compare(
-    socket: Socket, now: Mapping[str, Position], before: Mapping[str, Position | None]
-) -> None:
-    """Remind a socket of what lags."""
-    for stream, subscription in socket.subscriptions.items():
-        if subscription.lags(now.get(stream), before.get(stream)):
-            socket.remind("catch_up", stream)
-
-
-def _is_doubtful(socket: Socket, now: Mapping[str, Position]) -> bool:
-    """Whether something was said of the user's rights, or something is gone that a socket follows."""
-    rights = now.get(socket.rights)
-    offset = 0 if rights is None else rights.offset
-    is_news = offset > socket.rights_offset
-    socket.rights_offset = max(offset, socket.rights_offset)
-    return is_news or any(s.gone_since is not None for s in socket.subscriptions.values())
-
-
-def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    known = list(items)
-    return (known[start : start + size] for start in range(0, len(known), size))
-
-
-def _streams(sockets: Iterable[Socket]) -> Iterator[str]:
-    for socket in sockets:
-        yield from socket.subscriptions
-        yield socket.rights
 
 
 async def _repeat(seconds: Callable[[], float], step: Callable[[], Awaitable[None]]) -> None:
