@@ -3,13 +3,14 @@
 import json
 from typing import Any
 
-from django.db import DEFAULT_DB_ALIAS
+from django.db import DEFAULT_DB_ALIAS, connection
 
-from apps.outbox.models import SHARDS, NotificationOutbox
+from apps.outbox.models import SHARDS, NotificationOutbox, Stream
 from apps.outbox.numbering import number
 from apps.outbox.payload import plain
 from apps.outbox.stored import rows
 from apps.realtime.registry import ObjectType, kinds, object_type
+from tests.library.models import Book, Card, Item, Pass, Reader, Shelf, Tag
 
 #: Stream → (object type, primary key) → payload.
 Store = dict[str, dict[tuple[str, str], Any]]
@@ -76,3 +77,23 @@ def _text(store: Store) -> str:
         [stream, *key, payload] for stream, found in store.items() for key, payload in found.items()
     ]
     return json.dumps(sorted(rows, key=lambda row: row[:3]), sort_keys=True)
+
+
+def empty() -> None:
+    """Leave no object, and nothing that was announced."""
+    models = [
+        NotificationOutbox,
+        Stream,
+        Pass,
+        Item.tags.through,
+        Book,
+        Item,
+        Shelf,
+        Card,
+        Tag,
+        Reader,
+    ]
+    guards, connection.execute_wrappers = connection.execute_wrappers, []
+    for model in models:
+        model.objects.all()._raw_delete(connection.alias)
+    connection.execute_wrappers = guards

@@ -1,7 +1,5 @@
 """Whatever the ORM does, what is announced and what is stored agree."""
 
-import random
-import threading
 import uuid
 from contextlib import suppress
 
@@ -10,9 +8,6 @@ from django.core.exceptions import ObjectDoesNotExist
 from django.db import (
     DatabaseError,
     IntegrityError,
-    OperationalError,
-    connection,
-    connections,
     transaction,
 )
 from django.db.models import F
@@ -21,34 +16,19 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from apps.outbox.guard import unannounced_writes_fail
-from apps.outbox.models import NotificationOutbox, Stream
-from tests.law import assert_law, number_all
+from tests.law import assert_law, empty
 from tests.library.models import Book, Card, Item, Pass, Reader, Shelf, Tag, Treasure
 
 KINDS = st.sampled_from([Item, Book, Treasure])
+
+
 NUMBERS = st.integers(0, 4)
+
+
 TITLES = st.sampled_from(["a", "b", "c"])
+
+
 PLACES = st.integers(0, 20)
-
-
-def empty():
-    """Leave no object, and nothing that was announced."""
-    models = [
-        NotificationOutbox,
-        Stream,
-        Pass,
-        Item.tags.through,
-        Book,
-        Item,
-        Shelf,
-        Card,
-        Tag,
-        Reader,
-    ]
-    guards, connection.execute_wrappers = connection.execute_wrappers, []
-    for model in models:
-        model.objects.all()._raw_delete(connection.alias)
-    connection.execute_wrappers = guards
 
 
 class Library(RuleBasedStateMachine):
@@ -277,107 +257,3 @@ def test_law():
                 phases=[Phase.generate],
             ),
         )
-
-
-class Writer(threading.Thread):
-    """Changes, moves, relates and deletes a few objects in transactions, as others do at the same time."""
-
-    def __init__(self, seed, operations):
-        super().__init__()
-        self.random = random.Random(seed)
-        self.operations = operations
-        self.error = None
-        self.deadlocks = 0
-
-    def run(self):
-        try:
-            with suppress(DatabaseError), connection.cursor() as cursor:  # only a superuser may
-                cursor.execute("SET deadlock_timeout = '20ms'")
-            for _ in range(60):
-                self.transaction()
-        except Exception as error:  # noqa: BLE001  # shown by the test
-            self.error = error
-        finally:
-            connections.close_all()
-
-    def transaction(self):
-        try:
-            with (
-                suppress(IntegrityError, Shelf.DoesNotExist, ZeroDivisionError),
-                transaction.atomic(),
-            ):
-                for _ in range(self.operations):
-                    self.random.choice(self.changes)(self)
-                if self.random.random() < 0.2:
-                    raise ZeroDivisionError
-        except OperationalError as error:
-            if "deadlock" not in str(error):
-                raise
-            self.deadlocks += 1
-
-    def pick(self, model):
-        rows = list(model.objects.order_by("pk"))
-        return self.random.choice(rows) if rows else None
-
-    def create(self):
-        Item.objects.create(title="new", shelf=self.pick(Shelf))
-
-    def save(self):
-        if item := self.pick(Item):
-            item.title = str(self.random.random())[:20]
-            item.save()
-
-    def move(self):
-        if item := self.pick(Item):
-            item.shelf = self.pick(Shelf)
-            item.save()
-
-    def update(self):
-        Item.objects.filter(count__lt=self.random.randint(0, 9)).update(count=F("count") + 1)
-
-    def tag(self):
-        item, tag = self.pick(Item), self.pick(Tag)
-        if item and tag:
-            self.random.choice([item.tags.add, item.tags.remove])(tag)
-
-    def delete(self):
-        if self.random.random() < 0.5 and (item := self.pick(Item)):
-            item.delete()
-
-    def upsert(self):
-        numbers = sorted(self.random.sample(range(6), 3))
-        Card.objects.bulk_create(
-            [Card(number=number, colour=str(self.random.random())[:20]) for number in numbers],
-            update_conflicts=True,
-            unique_fields=["number"],
-            update_fields=["colour"],
-        )
-
-    def drop(self):
-        Card.objects.filter(number=self.random.randint(0, 5)).delete()
-
-    changes = (create, save, save, move, update, tag, tag, delete, upsert, drop)
-
-
-@pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("operations", [1, 3])
-@pytest.mark.parametrize("seed", [1, 2, 3])
-def test_law_with_several_connections(seed, operations):
-    """
-    Whoever writes at the same time, announced and stored agree: no ghost, no stale last payload.
-
-    A transaction of several operations may meet another in a deadlock, as without us; one hardly ever does.
-    """
-    Shelf.objects.bulk_create(Shelf(name=name) for name in "abc")
-    Tag.objects.bulk_create(Tag(name=name) for name in "xy")
-    writers = [Writer(10 * seed + number, operations) for number in range(4)]
-    for writer in writers:
-        writer.start()
-    while any(writer.is_alive() for writer in writers):
-        number_all()
-    for writer in writers:
-        writer.join()
-    number_all()
-    assert [None] * 4 == [writer.error for writer in writers]
-    assert operations > 1 or sum(writer.deadlocks for writer in writers) <= 3  # of 240
-    assert_law(order="offset")

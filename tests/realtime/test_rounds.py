@@ -22,12 +22,6 @@ from tests.sockets import (
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("published")]
 
 
-@pytest.fixture
-def by_hand(settings):
-    """Rounds that only go when told to."""
-    settings.REALTIME = {"POSITION_CHECK_SECONDS": 1000, "REAUTHORISE_SECONDS": 1000}
-
-
 @pytest.mark.usefixtures("by_hand")
 class TestPositionCheck:
     async def test_a_lost_last_message_is_found(self, settings, demo, ticket):

@@ -1,0 +1,165 @@
+"""Ends of sockets, each with its code."""
+
+import asyncio
+import fcntl
+import json
+import os
+import signal
+import socket
+import termios
+
+import pytest
+import websockets
+from django.test import Client as Browser
+
+from tests.journeys.protocol.clients import LIMITS, PATH, Client, headers_of, serve
+from tests.processes import PATIENCE, Site
+from tests.sockets import (
+    drain,
+    in_thread,
+    rename,
+    subject,
+)
+from tests.workers.clients import BareSocket
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("published")]
+
+
+class TestClosed:
+    @pytest.mark.parametrize("is_session", [True, False], ids=["logout", "deactivation"])
+    async def test_a_session_that_ends(self, connect, site, demo, is_session):
+        """
+        A logout ends the sockets of that session; a disabled user has none.
+        """
+        browser = Browser()
+        await in_thread(browser.force_login, demo)
+        cookie = f"sessionid={browser.cookies['sessionid'].value}"
+        options = {"additional_headers": {"Cookie": cookie}, "origin": "http://localhost:8000"}
+        async with connect(**options) as client:
+            assert "demo" == (await client.hear())["user"]
+            demo.is_active = False
+            await in_thread(browser.logout if is_session else demo.save)
+            await drain()
+            assert 4401 == await client.closed()
+
+    @pytest.mark.parametrize(
+        ("code", "message", "is_text"),
+        [(1007, b'"\xff"', True), (1009, "x" * 2001, None), (1009, ["x" * 1500] * 2, None)],
+        ids=["not UTF-8", "too large", "too large in pieces"],
+    )
+    async def test_what_no_command_can_be(self, enter, demo, code, message, is_text):
+        """
+        The WebSocket protocol has codes of its own for it.
+        """
+        async with enter(demo) as client:
+            await client.socket.send(message, text=is_text)
+            assert code == await client.closed()
+
+    async def test_what_no_client_says(self, site, protocol, demo):
+        """
+        A frame that is none, here with an opcode that nobody has, ends the socket.
+        """
+
+        def babble(headers):
+            with BareSocket(site.daphne_port, PATH, **headers) as client:
+                hello = next(client.frames())
+                client.connection.sendall(b"\x83\x80\x00\x00\x00\x00")
+                for _ in client.frames():
+                    pass
+                return hello.data.decode(), client.close.code
+
+        hello, code = await asyncio.to_thread(babble, await headers_of(demo))
+        assert "hello" == protocol.look_at(hello)["type"]
+        protocol.look_at_close(code)
+        assert 1002 == code
+
+    async def test_nonsense_again_and_again(self, enter, demo):
+        """
+        A valid command in between starts the count anew.
+        """
+        async with enter(demo) as client:
+            for frame in ("[", "[", '{"action": "ping"}', "[", "["):
+                await client.socket.send(frame)
+                await client.receive()
+            await client.socket.send("[")
+            assert "malformed" == (await client.receive())["code"]
+            assert 4400 == await client.closed()
+
+    @pytest.mark.parametrize(
+        "command", [{"action": "ping"}, {"object_type": "ghost"}], ids=["valid", "invalid"]
+    )
+    async def test_commands_without_end(self, enter, demo, command):
+        """
+        Who goes on although each command is refused is closed, whether its commands are valid or not.
+        """
+        async with enter(demo) as client:
+            with pytest.raises(websockets.ConnectionClosed):
+                for _ in range(1000):
+                    await client.ask(command)
+            assert 4429 == await client.closed()
+
+    async def test_commands_without_waiting(self, enter, demo):
+        """
+        So is who doesn't wait for answers.
+        """
+        async with enter(demo) as client:
+            for _ in range(500):
+                await client.send({"action": "ping"})
+            assert 4429 == await client.closed()
+
+    async def test_a_slow_reader(self, enter, demo, ticket):
+        """
+        Who takes nothing is cut off, and can still read what was sent before, and why no more came.
+        """
+        ticket.description = "x" * 2_000_000  # some of these are more than the connection holds
+        await rename(ticket, "Long")
+        async with enter(demo, max_queue=1, max_size=None, ping_interval=None) as client:
+            connection = client.socket.transport.get_extra_info("socket")
+            # Else the kernel may make room for all of it.
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
+            for _ in range(8):
+                await client.send({**subject(ticket), "snapshot": True})
+            await _stall(client.socket, connection)
+            assert 4503 == await client.closed()
+
+    async def test_a_restart(self, site, enter, demo):
+        """
+        On SIGTERM each socket is told to come back, and within which time.
+        """
+        said = len(site.log("daphne"))
+        async with enter(demo) as client:
+            daphne = site.running["daphne"]
+            os.kill(daphne.pid, signal.SIGTERM)
+            assert 1012 == await client.closed()
+            window = {"min_ms": 700, "max_ms": 9000}
+            assert {"reconnect": window} == json.loads(client.socket.close_reason)
+        assert 0 == await in_thread(daphne.wait, PATIENCE)
+        assert "Traceback" not in site.log("daphne")[said:]
+        await in_thread(site.start, "daphne")
+
+    async def test_a_day_is_over(self, tmp_path, protocol, demo):
+        """
+        Daphne ends every socket some time; here its day has a second.
+        """
+        with Site(tmp_path) as site:
+            site.commands = {
+                "daphne": site.commands["daphne"].replace("-m workers.daphne", SHORT_DAY)
+            }
+            await in_thread(serve, site)
+            url = f"ws://127.0.0.1:{site.daphne_port}{PATH}"
+            async with websockets.connect(url, additional_headers=await headers_of(demo)) as opened:
+                assert 1000 == await Client(opened, protocol).closed()
+            assert "Traceback" not in site.log("daphne")
+
+
+async def _stall(client, connection):
+    """Take nothing until nothing has come for longer than a server waits; but show that one is there."""
+    held, quiet = b"", 0.0
+    while quiet < LIMITS["SLOW_SECONDS"] + 1.5:
+        await client.pong()
+        await asyncio.sleep(0.1)
+        before, held = held, fcntl.ioctl(connection, termios.FIONREAD, bytes(4))
+        quiet = quiet + 0.1 if held == before != bytes(4) else 0
+
+
+SHORT_DAY = "-m workers.daphne --websocket_timeout 1"
