@@ -15,6 +15,8 @@ logger = logging.getLogger(__name__)
 class BellScheduler(Scheduler):
     """Keeps its schedule in memory: what it schedules is safe to do twice, or late."""
 
+    #: The parent's waits for the broker at the start, where nobody could be told that it is away.
+    producer = None  # type: ignore[assignment]
     #: Why the broker is away, in a line; None if it isn't.
     broker: str | None = None
     #: When it swept last.

@@ -3,14 +3,18 @@
 import os
 import signal
 
+import psycopg
 import pytest
-from django.db import DEFAULT_DB_ALIAS
+from django.conf import settings
+from django.db import DEFAULT_DB_ALIAS, connection
 
 from apps.outbox.instances import ALIVE_SECONDS, known
 from apps.outbox.models import Instance
 from tests.processes import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
+
+DRAIN = "exec python manage.py drain --forever --interval 0.1"
 
 
 def seen(kind, is_alive=True):
@@ -24,7 +28,7 @@ def test_a_graceful_stop_withdraws(site):
     Each process of the Procfile reports itself with its facts, and leaves nothing behind when it is told
     to end; so does what drains without Celery.
     """
-    site.commands = {**site.commands, "drain": "exec python manage.py drain --forever"}
+    site.commands = {**site.commands, "drain": DRAIN}
     site.start("worker", "beat", "daphne", "drain")
     wait_until(lambda: 3 == len(seen("worker")), "the worker's processes and drain report")
     wait_until(lambda: seen("beat") and seen("beat")[0]["swept_at"], "beat swept")
@@ -61,3 +65,29 @@ def test_a_broker_that_is_away_is_told(site):
     wait_until(lambda: seen("beat") and seen("beat")[0]["broker"], "beat misses its broker")
     assert "Connection refused" in seen("beat")[0]["broker"]
     assert seen("beat")[0]["swept_at"] is None
+
+
+def test_a_database_that_is_away_does_no_harm(site):
+    """
+    Who can't report goes on, and reports when the database is back.
+    """
+    site.commands = {**site.commands, "drain": DRAIN}
+    site.start("drain")
+    wait_until(lambda: seen("worker"), "drain reports")
+    name = connection.settings_dict["NAME"]
+    with psycopg.connect(settings.DATABASE_URL, autocommit=True) as server:
+        try:
+            server.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
+            server.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = %s AND pid <> %s",
+                [name, connection.connection.info.backend_pid],
+            )
+            wait_until(lambda: "Not reported" in site.log("drain"), "it could not report")
+            Instance.objects.all().delete()
+        finally:
+            server.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
+    wait_until(lambda: seen("worker"), "drain reports again")
+    assert site.running["drain"].poll() is None
+    site.stop("drain")
+    assert not Instance.objects.exists()
