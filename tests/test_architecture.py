@@ -27,7 +27,7 @@ LAYERS = {
         {"exceptions", "conf", "backoff", "operations"},
         {"payload", "models", "bell", "locks", "stored"},
         {"announcers", "attempts", "epochs", "numbering", "replay", "retention"},
-        {"backlog", "instances"},
+        {"backlog", "causes", "instances", "minutes"},
         {"rows"},
         {"claim", "history"},
         {"capture"},

@@ -3,6 +3,7 @@
 import os
 
 from celery import Celery
+from celery.schedules import crontab
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
@@ -37,6 +38,7 @@ app.conf.update(
     beat_max_loop_interval=SWEEP_SECONDS,
     beat_schedule={
         "sweep": {"task": "outbox.sweep", "schedule": SWEEP_SECONDS},
+        "count": {"task": "outbox.count", "schedule": crontab()},  # when a minute has ended
         "prune": {"task": "outbox.prune", "schedule": PRUNE_SECONDS},
     },
 )

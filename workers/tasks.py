@@ -6,6 +6,8 @@ from typing import Any
 from celery.signals import worker_process_init, worker_process_shutdown
 from django.db import DEFAULT_DB_ALIAS, close_old_connections
 
+from apps.outbox.instances import forget
+from apps.outbox.minutes import count_minutes
 from apps.outbox.retention import prune
 
 from . import bell
@@ -32,6 +34,15 @@ def prune_outbox() -> None:
     close_old_connections()
     if prune(using=DEFAULT_DB_ALIAS, seconds=TASK_SECONDS).is_cut_short:
         prune_outbox.apply_async(retry=False)
+
+
+@app.task(name="outbox.count")
+def count() -> None:
+    """Count the minutes that are over, and forget who has not been heard of for long."""
+    close_old_connections()
+    forget(using=DEFAULT_DB_ALIAS)
+    if count_minutes(using=DEFAULT_DB_ALIAS, seconds=TASK_SECONDS).is_cut_short:
+        count.apply_async(retry=False)
 
 
 @lru_cache

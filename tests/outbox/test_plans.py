@@ -1,9 +1,11 @@
 """The relay's queries go through the small indexes, whatever PostgreSQL believes about the table."""
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 from django.db import connection
 
-from apps.outbox import backlog, claim, history, numbering, retention, rows
+from apps.outbox import backlog, causes, claim, history, minutes, numbering, retention, rows
 from apps.outbox.models import NotificationOutbox
 
 pytestmark = pytest.mark.django_db
@@ -31,6 +33,7 @@ FROM generate_series(1, 60) AS number
 LIMITS = {"rows": 1000, "longest": 1000, "deaths": 4, "bytes": 1000}
 PKS = list(range(1, 1001))
 KEY = f"{OUTBOX}_pkey"
+MOMENT = datetime.now(UTC) - timedelta(minutes=5)
 #: Each query, its values, and the indexes through which it goes.
 QUERIES = {
     "number: what is fresh": (numbering.FRESH, [3, 1000], {"outbox_unnumbered"}),
@@ -57,6 +60,13 @@ QUERIES = {
         {"outbox_unnumbered", "outbox_untried", "outbox_tried"},
     ),
     "backlog: what failed": (backlog.FAILED, None, {"outbox_cause"}),
+    "causes": (causes.CAUSES.format(which="true"), {"most": 10}, {"outbox_cause"}),
+    "count": (
+        minutes.COUNT,
+        {"starts_at": MOMENT, "ends_at": MOMENT + timedelta(minutes=1)},
+        {KEY, "outbox_published", "outbox_cause"},
+    ),
+    "rates": (minutes.RATES, {"seconds": 10, "most": 1000}, {KEY, "outbox_published"}),
     "prune: what is old": (retention.OLD, [3600, 1000], {"outbox_published"}),
     "prune: forget replays": (retention.FORGET, [PKS], {"outbox_replayed_as"}),
 }

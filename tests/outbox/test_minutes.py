@@ -1,0 +1,150 @@
+"""What each minute brought."""
+
+from datetime import UTC, datetime, timedelta
+from threading import Thread
+
+import pytest
+from django.db import DEFAULT_DB_ALIAS, connection, connections
+from hypothesis import given
+from hypothesis import strategies as st
+
+from apps.outbox.minutes import BACK, FIRST_SINCE, KEPT, Counted, Rates, count_minutes, rates
+from apps.outbox.models import Minute, NotificationOutbox
+from tests.outbox.rows import make
+
+pytestmark = pytest.mark.django_db(transaction=True)
+USING = DEFAULT_DB_ALIAS
+MINUTE = timedelta(minutes=1)
+
+
+@pytest.fixture
+def now():
+    """The minute that began last, by the database's clock; not one that is about to end."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT date_trunc('minute', now())")
+        return cursor.fetchone()[0]
+
+
+def minute(starts_at):
+    values = Minute.objects.values_list("captured", "published", "failed", "lag")
+    return values.get(starts_at=starts_at)
+
+
+def test_a_minute_is_counted_when_it_is_over(now):
+    """
+    What was captured, published and failed in it, and the longest wait of what was published.
+    """
+    then = now - 2 * MINUTE
+    make(1, created_at=then - MINUTE, published_at=then)
+    make(2, created_at=then, published_at=then + timedelta(seconds=2.5))
+    make(3, created_at=then + timedelta(seconds=59.9), failed_at=then + MINUTE, error_type="E")
+    make(4, created_at=then + MINUTE, failed_at=now - timedelta(seconds=0.1), error_type="E")
+    make(5, created_at=now, published_at=now)
+    count_minutes(using=USING)
+    assert (2, 2, 0, 60.0) == minute(then)
+    assert (1, 0, 2, 0.0) == minute(then + MINUTE)
+    latest = Minute.objects.latest("starts_at").starts_at
+    assert latest in {now - MINUTE, now}  # it may have ended meanwhile
+
+
+def test_an_empty_outbox_has_minutes(now):
+    """
+    A whole day of nothing, each minute once.
+    """
+    assert Counted(minutes=1440, is_cut_short=False) == count_minutes(using=USING)
+    assert {(0, 0, 0, 0.0)} == set(
+        Minute.objects.values_list("captured", "published", "failed", "lag")
+    )
+    assert now - BACK == Minute.objects.earliest("starts_at").starts_at
+
+
+def test_missing_minutes_are_filled_in(now):
+    """
+    A dead worker leaves no hole, and what is counted is counted no more; but for the youngest, once.
+    """
+    count_minutes(using=USING)
+    Minute.objects.filter(starts_at__gt=now - 11 * MINUTE).delete()
+    make(1, created_at=now - 5 * MINUTE, published_at=now - 5 * MINUTE)
+    late = now - 11 * MINUTE
+    Minute.objects.filter(starts_at__gte=now - 12 * MINUTE).update(captured=77)
+    assert count_minutes(using=USING).minutes in {11, 12}  # a minute may have ended meanwhile
+    assert 1 == minute(now - 5 * MINUTE)[0]
+    assert (77, 0) == (minute(late - MINUTE)[0], minute(late)[0])
+
+
+def test_the_time_may_be_over():
+    """
+    It says so, and the next time goes on where it was.
+    """
+    assert Counted(minutes=0, is_cut_short=True) == count_minutes(using=USING, seconds=0)
+    assert not count_minutes(using=USING).is_cut_short
+    assert 1440 == Minute.objects.count()
+
+
+def test_side_by_side_they_write_the_same(now):
+    """
+    Two that count at a time do no harm.
+    """
+    make(1, created_at=now - 5 * MINUTE, published_at=now - 5 * MINUTE)
+
+    def count():
+        count_minutes(using=USING)
+        connections.close_all()
+
+    threads = [Thread(target=count) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert 1440 <= Minute.objects.count() <= 1441
+    assert 1 == sum(Minute.objects.values_list("captured", flat=True))
+
+
+def test_old_minutes_are_dropped(now):
+    """
+    After eight days.
+    """
+    for age in (KEPT - MINUTE, KEPT + 2 * MINUTE):
+        Minute.objects.create(starts_at=now - age, captured=0, published=0, failed=0, lag=0)
+    count_minutes(using=USING)
+    assert now - KEPT + MINUTE == Minute.objects.earliest("starts_at").starts_at
+
+
+@given(
+    gaps=st.lists(st.tuples(st.integers(0, 3), st.booleans()), max_size=30),
+    asked=st.integers(-1, 70),
+)
+def test_the_first_row_since_a_moment_is_found(gaps, asked):
+    """
+    Whatever keys are missing, and whichever rows are of the same moment.
+    """
+    NotificationOutbox.objects.all().delete()
+    origin, second = datetime(2026, 1, 1, tzinfo=UTC), timedelta(seconds=1)
+    moments = [origin]
+    for gap, _ in gaps:
+        moments.append(moments[-1] + gap * second)
+    rows = NotificationOutbox.objects.bulk_create(
+        NotificationOutbox(stream="a", shard=0, payload={}, created_at=moment) for moment in moments
+    )
+    for row, (_, is_pruned) in zip(rows[1:], gaps, strict=True):
+        if is_pruned:
+            row.delete()
+    moment = origin + asked * second
+    kept = [row for row in rows if row.pk]
+    with connection.cursor() as cursor:
+        cursor.execute(FIRST_SINCE.format(moment="%s"), [moment])
+        (first,) = cursor.fetchone()
+    assert [row.created_at >= moment for row in kept] == [row.pk >= first for row in kept]
+
+
+def test_rates():
+    """
+    What came and went in the last seconds; of nothing, nothing.
+    """
+    assert Rates(captured=0, published=0) == rates(using=USING)
+    now = datetime.now(UTC)
+    make(1, created_at=now - MINUTE, published_at=now - MINUTE)
+    make(2, created_at=now - MINUTE, published_at=now)
+    for offset in (3, 4, 5):
+        make(offset, created_at=now)
+    assert Rates(captured=0.3, published=0.1) == rates(using=USING)
