@@ -71,7 +71,7 @@ def cause(fingerprint: str, *, using: str) -> Cause | None:
     """Return the cause with this fingerprint; None if no failed row has it, whatever it looks like."""
     if not FINGERPRINT.fullmatch(fingerprint):
         return None
-    values = {"most": 1, "fingerprint": fingerprint}
+    values: dict[str, int | str] = {"most": 1, "fingerprint": fingerprint}
     found = _causes("error_fingerprint = %(fingerprint)s", values, using)
     return found[0] if found else None
 

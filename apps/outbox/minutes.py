@@ -24,7 +24,8 @@ OUTBOX, MINUTE = NotificationOutbox._meta.db_table, Minute._meta.db_table
 # The youngest is counted once more: transactions that were open when it ended have committed since.
 UNCOUNTED = f"""
 SELECT starts_at FROM generate_series(
-    date_trunc('minute', statement_timestamp() - make_interval(secs => %(back)s)), statement_timestamp(), interval '1 minute'
+    date_trunc('minute', statement_timestamp() - make_interval(secs => %(back)s)),
+    statement_timestamp(), interval '1 minute'
 ) AS minute (starts_at)
 WHERE starts_at <= statement_timestamp() - interval '1 minute'
 AND starts_at NOT IN (
