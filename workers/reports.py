@@ -5,6 +5,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any, Self
 
 from django.db import DEFAULT_DB_ALIAS, close_old_connections, connections
@@ -38,6 +39,7 @@ class Reporter:
         self._kind, self._facts, self._using, self._seconds = kind, facts, using, seconds
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
+        self._since = datetime.now(UTC).isoformat()
         self._is_unheard = False
 
     def __enter__(self) -> Self:
@@ -62,10 +64,15 @@ class Reporter:
     def _run(self) -> None:
         is_over = False
         while not is_over:
-            self._try(lambda: report(self.name, self._kind, self._facts(), using=self._using))
+            self._try(self._report)
             is_over = self._stopping.wait(self._seconds)
         self._try(lambda: withdraw(self.name, using=self._using))
         connections.close_all()
+
+    def _report(self) -> None:
+        # Both by this machine's clock, as the moments among the facts are.
+        moments = {"since": self._since, "at": datetime.now(UTC).isoformat()}
+        report(self.name, self._kind, {**self._facts(), **moments}, using=self._using)
 
     def _try(self, statement: Callable[[], None]) -> None:
         """Do it, or let it be: of an outage there is a line in the log."""

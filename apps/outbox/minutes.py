@@ -8,7 +8,7 @@ the keys, without an index.
 
 import time
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django.db import connections
 
@@ -70,6 +70,23 @@ FROM (
 ON CONFLICT (starts_at) DO UPDATE SET captured = EXCLUDED.captured, published = EXCLUDED.published,
     failed = EXCLUDED.failed, lag = EXCLUDED.lag
 """
+BROUGHT = f"""
+SELECT bucket, count(minute.starts_at), coalesce(sum(captured), 0)::int, coalesce(sum(published), 0)::int,
+    coalesce(sum(failed), 0)::int, coalesce(max(lag), 0)
+FROM (
+    SELECT date_bin(
+        make_interval(mins => %(minutes)s),
+        greatest(max(starts_at), date_trunc('minute', statement_timestamp()) - interval '3 minutes'),
+        timestamptz '2000-01-01 00:00Z'
+    ) FROM {MINUTE}
+) AS newest (last)
+CROSS JOIN generate_series(
+    last - (%(buckets)s - 1) * make_interval(mins => %(minutes)s), last, make_interval(mins => %(minutes)s)
+) AS each (bucket)
+LEFT JOIN {MINUTE} AS minute
+    ON minute.starts_at >= bucket AND minute.starts_at < bucket + make_interval(mins => %(minutes)s)
+GROUP BY bucket ORDER BY bucket
+"""
 DROP = f"DELETE FROM {MINUTE} WHERE starts_at < statement_timestamp() - make_interval(secs => %s)"
 RATES = f"""
 SELECT
@@ -100,6 +117,19 @@ class Counted:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Bucket:
+    """What some minutes brought together: rows, and the longest lag in seconds."""
+
+    starts_at: datetime
+    #: How many of its minutes were counted: with none, the rest is not known.
+    counted: int
+    captured: int
+    published: int
+    failed: int
+    lag: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Rates:
     """Rows captured and published in a second, on the average of the last `RATE_SECONDS`."""
 
@@ -125,6 +155,18 @@ def count_minutes(*, using: str, seconds: float = float("inf")) -> Counted:
             counted += 1
         cursor.execute(DROP, [KEPT.total_seconds()])
     return Counted(minutes=counted, is_cut_short=False)
+
+
+def brought(*, buckets: int, minutes: int, using: str) -> list[Bucket]:
+    """
+    Return the last so many buckets of so many minutes, oldest first; the last one may not be full yet.
+
+    They end with the youngest minute that was counted, or three minutes ago if counting is behind.
+    """
+    with connections[using].cursor() as cursor:
+        cursor.execute(BROUGHT, {"buckets": buckets, "minutes": minutes})
+        found = cursor.fetchall()
+    return [Bucket(**dict(zip(Bucket.__slots__, columns, strict=True))) for columns in found]
 
 
 def rates(*, using: str) -> Rates:
