@@ -12,6 +12,8 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.timesince import timesince
 
+from .admin_dashboard import Dashboard
+from .admin_filters import FILTERS, ordering
 from .exceptions import NotReplayableError
 from .models import NotificationOutbox
 from .replay import replay
@@ -19,28 +21,12 @@ from .replay import replay
 MOST_REASONS = 10
 
 
-class StateFilter(admin.SimpleListFilter):
-    title = "state"
-    parameter_name = "state"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("pending", "pending"), ("published", "published"), ("failed", "failed")]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        state = self.value()
-        if state not in ("pending", "published", "failed"):
-            return queryset
-        chosen: QuerySet[Any] = getattr(queryset, state)()
-        return chosen
-
-
 @admin.register(NotificationOutbox)
-class NotificationOutboxAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at run time
+class NotificationOutboxAdmin(Dashboard):
     list_display = ["id", "outcome", "event", "stream", "error", "attempts", "offset", "age"]
-    list_filter = [StateFilter, "object_type", "event"]
+    list_filter = FILTERS
     search_fields = ["stream", "event", "=event_id", "error_type", "error_message"]
     search_help_text = "Stream (ticket:7), event (UPDATE_TICKET), event id, or the error's words"
-    ordering = ["-id"]
     list_per_page = 50
     show_full_result_count = False
     actions = ["replay_failed"]
@@ -79,6 +65,10 @@ class NotificationOutboxAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # no
 
     def has_replay_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("outbox.replay_notificationoutbox")
+
+    def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
+        """Return the order of the list: the latest first."""
+        return ordering(request)
 
     @admin.display(description="state")
     def outcome(self, row: NotificationOutbox) -> str:

@@ -6,8 +6,8 @@ from datetime import UTC
 
 from .minutes import Bucket
 
-#: A bar's share of the width, with the gap; and the height of all.
-STEP, GAP, HEIGHT = 10, 2, 100
+#: A bar's share of the width, with the gap; and the height of the highest bar and of the lowest.
+STEP, GAP, HEIGHT, LEAST = 10, 2, 100, 3
 NOT_COUNTED = "\N{EN DASH}"
 #: From here on tenths of a second are not said.
 LONG_SECONDS = 10.0
@@ -87,7 +87,8 @@ def _strip(
     most = max(map(value, buckets))
     bars = []
     for place, bucket in enumerate(buckets):
-        height = HEIGHT * value(bucket) / most if most else 0.0
+        # What is more than nothing is seen.
+        height = max(LEAST, HEIGHT * value(bucket) / most) if value(bucket) else 0.0
         words = said(value(bucket)) if bucket.counted else "not counted"
         bars.append(
             Bar(

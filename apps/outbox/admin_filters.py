@@ -1,0 +1,109 @@
+"""The filters beside the outbox in the admin. None of them reads the whole table to know what there is."""
+
+from typing import Any, cast
+
+from django.contrib import admin
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest
+from django.utils.text import Truncator
+
+from .causes import cause, causes
+from .models import OutboxQuerySet
+
+#: Always true. Without it PostgreSQL looks for pending rows in the whole table.
+BY_SMALL_INDEXES = (
+    Q(offset=None) | Q(offset__isnull=False, claims=0) | Q(offset__isnull=False, claims__gt=0)
+)
+MOST_CAUSES, LONGEST_NAME = 10, 60
+#: The filters by name and event offer what the last so many rows have.
+RECENT_ROWS = 10_000
+
+
+class StateFilter(admin.SimpleListFilter):
+    title = "state"
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        states = ("pending", "retrying", "published", "failed", "unreplayed")
+        return [(state, state) for state in states]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        state, rows = self.value(), cast(OutboxQuerySet, queryset)
+        if state == "retrying":
+            return rows.pending().filter(offset__isnull=False, claims__gt=0, attempts__gt=0)
+        if state == "unreplayed":
+            return rows.failed().filter(replayed_at=None)
+        if state == "pending":
+            return rows.pending().filter(BY_SMALL_INDEXES)
+        if state not in ("published", "failed"):
+            return queryset
+        chosen: QuerySet[Any] = getattr(rows, state)()
+        return chosen
+
+
+class CauseFilter(admin.SimpleListFilter):
+    """Failed rows of one cause, by its fingerprint."""
+
+    title = "cause of failure"
+    parameter_name = "cause"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        using = model_admin.get_queryset(request).db
+        offered = {each.fingerprint: each for each in causes(using=using, most=MOST_CAUSES)}
+        asked = request.GET.get(self.parameter_name)
+        if asked is not None and asked not in offered and (found := cause(asked, using=using)):
+            offered[asked] = found
+        names = {
+            print_: Truncator(each.name).chars(LONGEST_NAME) for print_, each in offered.items()
+        }
+        if asked is not None:
+            names.setdefault(asked, "unknown")
+        return list(names.items())
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        asked = self.value()
+        if asked is None:
+            return queryset
+        if "\0" in asked:
+            return queryset.none()
+        return cast(OutboxQuerySet, queryset).failed().filter(error_fingerprint=asked)
+
+
+class _RecentFilter(admin.SimpleListFilter):
+    """The values that a column has lately. What is older is found by the address, or the search."""
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        recent = model_admin.get_queryset(request).order_by("-pk")[:RECENT_ROWS]
+        column = str(self.parameter_name)
+        values = {*recent.values_list(column, flat=True)}
+        if (asked := request.GET.get(column)) is not None:
+            values.add(asked)
+        return [(value, value) for value in sorted(values)]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        asked = self.value()
+        if asked is None:
+            return queryset
+        if "\0" in asked:
+            return queryset.none()
+        return queryset.filter(**{str(self.parameter_name): asked})
+
+
+class ObjectTypeFilter(_RecentFilter):
+    title = "object type"
+    parameter_name = "object_type"
+
+
+class EventFilter(_RecentFilter):
+    title = parameter_name = "event"
+
+
+FILTERS: list[Any] = [StateFilter, CauseFilter, ObjectTypeFilter, EventFilter]
+#: Failed rows are listed as they failed, by the index that finds them; others by their keys.
+BY_FAILURE = ("-failed_at", "-id")
+
+
+def ordering(request: HttpRequest) -> tuple[str, ...]:
+    """Return the order in which the rows that a request asks for are found at once."""
+    is_failed = request.GET.get("state") in ("failed", "unreplayed") or "cause" in request.GET
+    return BY_FAILURE if is_failed else ("-id",)
