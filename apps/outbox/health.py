@@ -57,7 +57,7 @@ def judge(backlog: Backlog, rates: Rates, running: Running) -> Verdict:
 
 def _stalled(backlog: Backlog, rates: Rates, running: Running) -> Iterator[str]:
     """Why rows wait that nobody moves. An outage is none while Daphne serves them from the database."""
-    if not _is_late(backlog) or (_drains(running) and rates.published):
+    if not _is_late(backlog) or _moves(rates, running):
         return
     what = f"{_waits(backlog)};"
     if not running.workers:
@@ -65,7 +65,7 @@ def _stalled(backlog: Backlog, rates: Rates, running: Running) -> Iterator[str]:
     elif _is_layer_away(running):
         if not running.daphnes:
             yield f"{what} no Daphne serves them from the database. Start the daphne process."
-    elif not _drains(running):
+    elif running.drained_seconds > LONG_SECONDS:
         yield (
             f"{what} no worker has drained for {span(running.drained_seconds)}. "
             f"Restart the worker process. {_meanwhile(running)}{DOCTOR}"
@@ -80,16 +80,17 @@ def _stalled(backlog: Backlog, rates: Rates, running: Running) -> Iterator[str]:
 def _transport(backlog: Backlog, running: Running) -> Iterator[str]:
     """What is away between the processes. Notifications wait for it, unharmed."""
     why = _breaker(running)
+    costs = f"{_waits(backlog)}. " if backlog.pending else ""
+    costs += _meanwhile(running)
     if why or running.deaf:
-        waiting = f"{_waits(backlog)}. " if backlog.pending else ""
         yield (
-            f"The channel layer is away{f' ({why})' if why else ''}. {waiting}{_meanwhile(running)}"
+            f"The channel layer is away{f' ({why})' if why else ''}. {costs}"
             "Start Redis, or mend the way to it."
         )
     if running.broker:
         yield (
             f"The broker is away ({running.broker}): nobody asks workers to drain. "
-            f"{'' if why or running.deaf else _meanwhile(running)}Start it, or mend the way to it."
+            f"{'' if why or running.deaf else costs}Start it, or mend the way to it."
         )
 
 
@@ -115,7 +116,7 @@ def _processes(backlog: Backlog, running: Running) -> Iterator[str]:
 
 def _rows(backlog: Backlog, rates: Rates, running: Running) -> Iterator[str]:
     """What is wrong with rows, while the processes run."""
-    if _is_late(backlog) and _drains(running) and rates.published:
+    if _is_late(backlog) and _moves(rates, running):
         yield (
             f"{_waits(backlog)}: workers publish {rates.published:.0f} a second, and "
             f"{rates.captured:.0f} come. If it doesn't go down, start more workers."
@@ -143,6 +144,12 @@ def _remarks(backlog: Backlog) -> Iterator[str]:
 
 def _is_late(backlog: Backlog) -> bool:
     return backlog.lag_seconds is not None and backlog.lag_seconds > LONG_SECONDS
+
+
+def _moves(rates: Rates, running: Running) -> bool:
+    """Whether somebody publishes, and has drained since what is late became due."""
+    is_drained = running.workers > 0 and running.drained_seconds <= LONG_SECONDS
+    return is_drained and rates.published > 0
 
 
 def _drains(running: Running) -> bool:

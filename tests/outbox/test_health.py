@@ -123,6 +123,16 @@ CASES = {
             f"Restart the worker process. {MEANWHILE} {DOCTOR}"
         ],
     ),
+    "workers begin to hang": (
+        LATE,
+        STILL,
+        replace(WELL, drained_seconds=12.0),
+        State.STALLED,
+        [
+            "312 notifications wait, the oldest for 38 s; no worker has drained for 12 s. "
+            f"Restart the worker process. {MEANWHILE} {DOCTOR}"
+        ],
+    ),
     "workers hang, nothing waits": (
         EMPTY,
         STILL,
@@ -177,8 +187,8 @@ CASES = {
         replace(HUNG, broker=REFUSED, swept_seconds=40.0),
         State.DEGRADED,
         [
-            f"The broker is away ({REFUSED}): nobody asks workers to drain. {MEANWHILE} "
-            "Start it, or mend the way to it."
+            f"The broker is away ({REFUSED}): nobody asks workers to drain. 312 notifications wait, the "
+            f"oldest for 38 s. {MEANWHILE} Start it, or mend the way to it."
         ],
     ),
     "the broker is away, and no Daphne is there": (
@@ -189,8 +199,8 @@ CASES = {
         [
             "312 notifications wait, the oldest for 38 s; no Daphne serves them from the database. "
             "Start the daphne process.",
-            f"The broker is away ({REFUSED}): nobody asks workers to drain. "
-            "Start it, or mend the way to it.",
+            f"The broker is away ({REFUSED}): nobody asks workers to drain. 312 notifications wait, the "
+            "oldest for 38 s. Start it, or mend the way to it.",
             "No Daphne runs: there are no sockets. Start the daphne process.",
         ],
     ),
