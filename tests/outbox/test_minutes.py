@@ -5,7 +5,7 @@ from threading import Thread
 
 import pytest
 from django.db import DEFAULT_DB_ALIAS, connection, connections
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from apps.outbox.minutes import BACK, FIRST_SINCE, KEPT, Counted, Rates, count_minutes, rates
@@ -110,6 +110,7 @@ def test_old_minutes_are_dropped(now):
     assert now - KEPT + MINUTE == Minute.objects.earliest("starts_at").starts_at
 
 
+@settings(deadline=None, max_examples=40)
 @given(
     gaps=st.lists(st.tuples(st.integers(0, 3), st.booleans()), max_size=30),
     asked=st.integers(-1, 70),

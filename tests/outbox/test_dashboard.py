@@ -1,0 +1,252 @@
+"""The dashboard in the admin, and the filters beside the list."""
+
+from contextlib import contextmanager
+from datetime import timedelta
+
+import pytest
+from django.contrib.auth.models import Permission
+from django.db import DEFAULT_DB_ALIAS, connection, transaction
+from django.db.models.functions import Now
+from django.urls import NoReverseMatch, reverse
+
+from apps.outbox import admin_filters, dashboard
+from apps.outbox.attempts import fingerprint
+from apps.outbox.instances import report
+from apps.outbox.models import Instance, Minute, NotificationOutbox
+from tests.database import elsewhere
+from tests.outbox.rows import make
+
+pytestmark = pytest.mark.django_db(transaction=True)
+NAMES = ("changelist", "panel", "charts", "causes")
+LIST, PANEL, CHARTS, CAUSES = (reverse(f"admin:outbox_notificationoutbox_{name}") for name in NAMES)
+TYPE, MESSAGE = "a.b.BrokenError", "<i>no</i> row 7"
+CAUSE = fingerprint(TYPE, MESSAGE)
+
+
+@pytest.fixture
+def console(client, admin):
+    client.force_login(admin)
+    return client
+
+
+@pytest.fixture
+def well():
+    """Each process has reported itself."""
+    facts = {"worker": {"drained_at": None}, "beat": {"swept_at": None}, "daphne": {"sockets": 3}}
+    for kind, said in facts.items():
+        report(f"{kind}@host:1", kind, said, using=DEFAULT_DB_ALIAS)
+
+
+@pytest.fixture
+def failed(well):
+    """Two rows of one cause, one of another that was replayed; and what is no cause's."""
+    values = {"failed_at": Now(), "error_type": TYPE, "error_fingerprint": CAUSE}
+    rows = [make(offset, error_message=MESSAGE, **values) for offset in (1, 2)]
+    other = {**values, "error_fingerprint": "f" * 16, "replayed_at": Now()}
+    make(3, error_message="replayed", **other)
+    make(4, claims=1, attempts=1, error_fingerprint=CAUSE, available_at=Now() + timedelta(hours=1))
+    make(5, published_at=Now())
+    make()
+    NotificationOutbox.objects.filter(offset=5).update(event="Y", object_type="project")
+    return rows
+
+
+def text(client, url, query=""):
+    answer = client.get(url + query)
+    assert 200 == answer.status_code
+    return answer.content.decode()
+
+
+def listed(client, query):
+    return {row.pk for row in client.get(LIST + query).context["cl"].result_list}
+
+
+class TestPanel:
+    def test_stands_above_the_list(self, console, well):
+        """
+        The verdict, the numbers and the charts are in the page, without any script.
+        """
+        page = text(console, LIST)
+        for part in (
+            'outbox-state">OK<',
+            "Nothing waits.",
+            "Last good drain",
+            "Last hour as a table",
+        ):
+            assert part in page
+        assert page.index("outbox-state") < page.index('id="changelist"')
+
+    def test_says_what_is_wrong(self, console, failed):
+        """
+        The word, the reasons, and what failed, with its rows and nothing unescaped.
+        """
+        panel = text(console, PANEL)
+        assert 'outbox-state">DEGRADED<' in panel
+        assert "2 notifications failed in the last 24 hours" in panel
+        assert f'href="{LIST}?cause={CAUSE}">BrokenError: &lt;i&gt;no&lt;/i&gt; row 7</a>' in panel
+        assert "<html" not in panel
+
+    def test_names_who_is_gone(self, console, well):
+        """
+        A process that was killed is among the others.
+        """
+        Instance.objects.filter(kind="daphne").update(seen_at=Now() - timedelta(minutes=5))
+        panel = text(console, PANEL)
+        assert "daphne@host:1" in panel
+        assert "5 min ago: gone, and nobody told it to end" in panel
+        assert "No Daphne runs" in panel
+
+    def test_on_a_site_where_nothing_runs(self, console):
+        """
+        Nothing has been heard of, and that is said.
+        """
+        panel = text(console, PANEL)
+        assert "None has been heard of in the last hour." in panel
+        assert "No worker runs" in panel
+
+    def test_a_database_that_does_not_answer_takes_the_panel_only(self, console, well, monkeypatch):
+        """
+        What takes too long is given up, in each part, and the list is there.
+        """
+        monkeypatch.setattr(dashboard, "READ_MS", 100)
+        with elsewhere(locked()):
+            page = text(console, LIST)
+            assert "The numbers can't be read now: canceling statement" in page
+            assert "The charts can't be read now: canceling statement" in page
+            assert 'id="changelist"' in page
+
+
+@contextmanager
+def locked():
+    """Keep the minutes and the instances from being read."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(f"LOCK TABLE {Minute._meta.db_table}, {Instance._meta.db_table}")
+        yield
+
+
+class TestCharts:
+    def test_are_drawn_with_a_table_beside_them(self, console):
+        """
+        Pictures with titles and descriptions, for the last hour and day, and the same in numbers.
+        """
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT date_trunc('minute', now() - interval '10 minutes')")
+            (moment,) = cursor.fetchone()
+        Minute.objects.create(starts_at=moment, captured=9, published=7, failed=1, lag=0.25)
+        charts = text(console, CHARTS)
+        assert 6 == charts.count("<svg") == charts.count("<desc")
+        assert f"<title>{moment:%H:%M}: 7</title>" in charts
+        assert f"At most 250 ms, at {moment:%H:%M}" in charts
+        assert "not counted" in charts
+        assert "style=" not in charts
+        row = f'<th scope="row">{moment:%H:%M}</th><td class="outbox-number">9</td>'
+        assert row in charts
+
+
+class TestCauses:
+    def test_have_a_page(self, console, failed):
+        """
+        All of them, those with something to replay first.
+        """
+        page = text(console, CAUSES)
+        assert page.index("BrokenError: &lt;i&gt;") < page.index("BrokenError: replayed")
+
+    def test_none(self, console):
+        """
+        Nothing failed.
+        """
+        assert "No notification has failed." in text(console, CAUSES)
+
+    def test_more_than_are_shown(self, console, failed, monkeypatch):
+        """
+        The panel leads to the others, and the page says if there are even more.
+        """
+        monkeypatch.setattr(dashboard, "FIRST_CAUSES", 1)
+        assert CAUSES in text(console, PANEL)
+        monkeypatch.setattr(dashboard, "MOST_CAUSES", 1)
+        assert "There are more" in text(console, CAUSES)
+
+    def test_replay_is_offered_to_who_may(self, client, console, other, failed, monkeypatch):
+        """
+        Of causes with rows to replay, where there is such a page.
+        """
+        monkeypatch.setattr(dashboard, "REPLAY", "admin:index")
+        link = f"{reverse('admin:index')}?cause={CAUSE}"
+        assert link in text(console, PANEL)
+        assert f"{reverse('admin:index')}?cause=ffff" not in text(console, PANEL)
+        monkeypatch.setattr(dashboard, "REPLAY", "admin:nowhere")
+        with pytest.raises(NoReverseMatch):
+            reverse(dashboard.REPLAY)
+        assert "Replay…" not in text(console, PANEL)
+        monkeypatch.setattr(dashboard, "REPLAY", "admin:index")
+        client.force_login(viewer(other))
+        assert "Replay…" not in text(client, PANEL)
+
+
+class TestFilters:
+    @pytest.mark.parametrize(
+        ("offsets", "query"),
+        [
+            ({4, None}, "?state=pending"),
+            ({4}, "?state=retrying"),
+            ({5}, "?state=published"),
+            ({1, 2, 3}, "?state=failed"),
+            ({1, 2}, "?state=unreplayed"),
+            ({1, 2}, f"?cause={CAUSE}"),
+            ({3}, "?cause=ffffffffffffffff"),
+            (set(), "?cause=0000000000000000"),
+            (set(), "?cause=%00"),
+            ({1, 2}, f"?cause={CAUSE}&state=failed&object_type=ticket"),
+            ({5}, "?event=Y"),
+            ({5}, "?object_type=project"),
+            (set(), "?object_type=gone"),
+            (set(), "?event=%00"),
+            ({1, 2, 3, 4, 5, None}, "?state=unheard-of"),
+        ],
+    )
+    def test_show_their_rows(self, console, failed, offsets, query):
+        """
+        And no others; whatever is asked for is answered.
+        """
+        found = NotificationOutbox.objects.filter(pk__in=listed(console, query), stream="ticket:1")
+        assert offsets == set(found.values_list("offset", flat=True))
+
+    def test_offer_causes_and_what_is_recent(self, console, failed, monkeypatch):
+        """
+        The causes there are, by name, and the one that is asked for, if it is not among the first.
+        """
+        monkeypatch.setattr(admin_filters, "MOST_CAUSES", 1)
+        assert "BrokenError: replayed" not in text(console, LIST).partition("changelist-filter")[2]
+        page = text(console, LIST, "?cause=ffffffffffffffff").partition("changelist-filter")[2]
+        assert "BrokenError: replayed" in page
+        assert "unknown" in text(console, LIST, "?cause=nothing").partition("changelist-filter")[2]
+
+
+def viewer(user):
+    user.is_staff = True
+    user.save()
+    user.user_permissions.add(Permission.objects.get(codename="view_notificationoutbox"))
+    return type(user).objects.get(pk=user.pk)
+
+
+class TestPermissions:
+    @pytest.mark.parametrize("url", [LIST, PANEL, CHARTS, CAUSES])
+    def test_who_may_see_the_rows_sees_it(self, client, other, well, url):
+        """
+        Nobody else: strangers log in first, and staff without the permission is refused.
+        """
+        assert 302 == client.get(url).status_code
+        client.force_login(other)
+        assert 302 == client.get(url).status_code
+        other.is_staff = True
+        other.save()
+        assert 403 == client.get(url).status_code
+        client.force_login(viewer(other))
+        assert 200 == client.get(url).status_code
+
+    @pytest.mark.parametrize("url", [PANEL, CHARTS, CAUSES])
+    def test_is_only_read(self, console, url):
+        """
+        There is nothing to send.
+        """
+        assert 405 == console.post(url).status_code
