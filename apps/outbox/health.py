@@ -123,8 +123,8 @@ def _rows(backlog: Backlog, rates: Rates, running: Running) -> Iterator[str]:
         )
     if backlog.retrying:
         yield (
-            f"{_count(backlog.retrying)} could not be published, and will be tried again, with what is "
-            "behind in their streams. See their errors below, under state: retrying."
+            f"{_count(backlog.retrying)} could not be published, and will be tried again; what is behind "
+            "in the same streams waits. See the errors: Tried again later, below."
         )
     if backlog.failed_lately:
         yield (

@@ -61,8 +61,8 @@ CASES = {
         WELL,
         State.DEGRADED,
         [
-            "1 notification could not be published, and will be tried again, with what is "
-            "behind in their streams. See their errors below, under state: retrying."
+            "1 notification could not be published, and will be tried again; what is behind "
+            "in the same streams waits. See the errors: Tried again later, below."
         ],
     ),
     "behind": (

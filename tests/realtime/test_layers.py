@@ -5,9 +5,10 @@ import time
 
 import pytest
 import redis
+from channels.layers import InMemoryChannelLayer
 from django.conf import settings as django_settings
 
-from apps.realtime.layers import BEHIND, NotificationChannelLayer
+from apps.realtime.layers import BEHIND, NotificationChannelLayer, standing
 from apps.realtime.link import Link
 from tests.proxy import Proxy
 from tests.sockets import until
@@ -282,3 +283,34 @@ class TestOutage:
         proxy.resume()
         async with asyncio.timeout(10):
             assert await distant.receive(channel) == BEHIND
+
+
+async def test_it_says_whether_redis_is_there(settings, distant, proxy):
+    """
+    Once somebody listens: while Redis is away, and when it is back. Others than ours don't say.
+    """
+    assert distant.is_away is None
+    await distant.new_channel()
+    assert distant.is_away is False
+    await proxy.refuse()
+    await until(lambda: distant.is_away)
+    await proxy.accept()
+    await until(lambda: distant.is_away is False)
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+    assert standing() is None
+
+
+@pytest.mark.parametrize(("expected", "is_away"), [("live", False), ("away", True), (None, None)])
+def test_its_standing_is_a_word(settings, expected, is_away):
+    """
+    For who asks from another thread, of whatever layer is configured.
+    """
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": "tests.realtime.test_layers.Said"}}
+    Said.is_away = is_away
+    assert expected == standing()
+
+
+class Said(InMemoryChannelLayer):
+    """Says whether it is away."""
+
+    is_away: bool | None = None

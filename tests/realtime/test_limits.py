@@ -9,7 +9,7 @@ from channels.testing import WebsocketCommunicator
 
 from apps.realtime.limits import TokenBucket
 from apps.realtime.registry import register, unregister
-from apps.realtime.rounds import rounds
+from apps.realtime.rounds import count_sockets, rounds
 from apps.realtime.routing import websocket
 from apps.tickets.live import TicketType
 from tests.sockets import Socket, connected, signed_in, subject, token_of, until
@@ -190,6 +190,18 @@ class TestSlow:
             (served,) = rounds().sockets
             served.cut()
             assert await socket.answers()
+
+
+async def test_sockets_are_counted(demo, ticket):
+    """
+    With their subscriptions, for who asks from another thread.
+    """
+    before = count_sockets()
+    async with signed_in(demo) as socket:
+        await socket.send({"object_type": "me", "id": "me"})
+        await socket.receive()
+        assert (before[0] + 1, before[1] + 1) == await asyncio.to_thread(count_sockets)
+    assert before == count_sockets()
 
     async def test_a_server_that_ends_it_meanwhile_is_obeyed(self, demo, ticket):
         """

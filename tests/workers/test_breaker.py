@@ -25,6 +25,20 @@ def test_is_closed_while_all_is_well(clock, caplog):
     breaker = Breaker("It", clock=clock)
     breaker.succeed()
     assert (False, False, "") == (breaker.is_open, breaker.refuses, caplog.text)
+    assert breaker.why is None
+
+
+def test_says_why_while_it_is_open(clock):
+    """
+    The last error, in a line; its name if it says nothing.
+    """
+    breaker = Breaker("It", clock=clock)
+    breaker.fail(ConnectionError("nobody\nlistens"))
+    assert "nobody listens" == breaker.why
+    breaker.fail(ConnectionError())
+    assert "ConnectionError" == breaker.why
+    breaker.succeed()
+    assert breaker.why is None
 
 
 def test_waits_twice_as_long_each_time(clock):

@@ -7,7 +7,7 @@ import pytest
 from channels.layers import InMemoryChannelLayer
 from django.db.models.functions import Now
 
-from apps.outbox.models import NotificationOutbox
+from apps.outbox.models import Instance, Minute, NotificationOutbox
 from workers import bell, tasks
 from workers.app import app
 
@@ -73,6 +73,13 @@ class TestCutShort:
         bell.ring("default")
         assert 0 == empty_queue.queue_declare().message_count
 
+    def test_count(self, empty_queue):
+        """
+        Until no minute is missing.
+        """
+        tasks.count()
+        assert "outbox.count" == empty_queue.get(no_ack=True).headers["task"]
+
     def test_prune(self, published, empty_queue):
         """
         Until nothing is left.
@@ -93,6 +100,16 @@ def test_prune_drops_what_is_old(published):
     assert not NotificationOutbox.objects.exists()
 
 
+def test_count_counts_and_forgets(published):
+    """
+    The minutes that are over are counted, and processes of long ago forgotten.
+    """
+    Instance.objects.create(name="x", kind="worker", seen_at=Now() - timedelta(days=2))
+    tasks.count()
+    assert 1440 <= Minute.objects.count()
+    assert not Instance.objects.exists()
+
+
 def test_what_beat_schedules_exists():
     """
     Each entry of the schedule is a task, or the sweep, which beat's scheduler knows itself.
@@ -105,5 +122,5 @@ def test_tasks_carry_nothing():
     """
     A task has no arguments: what there is to do is in the outbox.
     """
-    for name in (bell.DRAIN, "outbox.prune"):
+    for name in (bell.DRAIN, "outbox.count", "outbox.prune"):
         assert not inspect.signature(app.tasks[name].run).parameters
