@@ -45,6 +45,8 @@ class Chart:
     name: str
     title: str
     width: int
+    #: Whether there is something that nobody counted.
+    has_missing: bool
     starts: str
     ends: str
     strips: list[Strip]
@@ -59,6 +61,7 @@ def chart(name: str, title: str, minutes: int, buckets: list[Bucket]) -> Chart:
         name=name,
         title=title,
         width=STEP * len(buckets),
+        has_missing=not all(bucket.counted for bucket in buckets),
         starts=_time(buckets[0]),
         ends=_time(buckets[-1]),
         strips=[

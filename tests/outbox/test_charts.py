@@ -69,6 +69,8 @@ def test_nothing_counted():
     """
     drawn = chart("hour", "Last hour", 1, [bucket(0, 0)])
     assert "Nothing was counted in this time." == drawn.strips[0].description
+    assert drawn.has_missing
+    assert not chart("hour", "Last hour", 1, [bucket(0)]).has_missing
 
 
 @given(st.lists(st.integers(0, 10**9), min_size=1, max_size=60))
