@@ -8,7 +8,16 @@ from django.db import DEFAULT_DB_ALIAS, connection, connections
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from apps.outbox.minutes import BACK, FIRST_SINCE, KEPT, Counted, Rates, count_minutes, rates
+from apps.outbox.minutes import (
+    BACK,
+    FIRST_SINCE,
+    KEPT,
+    Counted,
+    Rates,
+    brought,
+    count_minutes,
+    rates,
+)
 from apps.outbox.models import Minute, NotificationOutbox
 from tests.outbox.rows import make
 
@@ -136,6 +145,35 @@ def test_the_first_row_since_a_moment_is_found(gaps, asked):
         cursor.execute(FIRST_SINCE.format(moment="%s"), [moment])
         (first,) = cursor.fetchone()
     assert [row.created_at >= moment for row in kept] == [row.pk >= first for row in kept]
+
+
+def test_minutes_are_put_together(now):
+    """
+    Rows add up, of lags the longest counts, and a bucket of which no minute was counted says so.
+    """
+    for age, lag in ((3, 0.5), (4, 2.5), (64, 1.0)):
+        starts_at = now - age * MINUTE
+        Minute.objects.create(starts_at=starts_at, captured=3, published=2, failed=1, lag=lag)
+    hours = brought(buckets=3, minutes=60, using=USING)
+    assert 3 == sum(bucket.counted for bucket in hours)
+    assert (9, 6, 3) == tuple(
+        sum(getattr(bucket, name) for bucket in hours)
+        for name in ("captured", "published", "failed")
+    )
+    assert 2.5 == max(bucket.lag for bucket in hours)
+    assert [0, 60, 120] == [
+        (bucket.starts_at - hours[0].starts_at).total_seconds() / 60 for bucket in hours
+    ]
+
+
+def test_buckets_end_with_the_youngest_minute(now):
+    """
+    Not with the one that runs; where counting is behind, the last minutes are empty and say so.
+    """
+    assert now - 3 * MINUTE <= brought(buckets=1, minutes=1, using=USING)[0].starts_at < now
+    Minute.objects.create(starts_at=now - MINUTE, captured=1, published=0, failed=0, lag=0)
+    (last,) = brought(buckets=1, minutes=1, using=USING)
+    assert (now - MINUTE, 1, 1) == (last.starts_at, last.counted, last.captured)
 
 
 def test_rates():
