@@ -178,7 +178,8 @@ def _meanwhile(running: Running) -> str:
 def _waits(backlog: Backlog) -> str:
     verb = "waits" if backlog.pending == 1 else "wait"
     more = " or more" if backlog.is_more else ""
-    age = span(backlog.oldest_seconds or 0.0)
+    # Who waits for another attempt may be old, and is no measure of the others.
+    age = span(backlog.lag_seconds or backlog.oldest_seconds or 0.0)
     return f"{_count(backlog.pending, more)} {verb}, the oldest for {age}"
 
 

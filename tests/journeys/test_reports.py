@@ -34,7 +34,8 @@ def test_a_graceful_stop_withdraws(site):
     wait_until(lambda: seen("beat") and seen("beat")[0]["swept_at"], "beat swept")
     wait_until(lambda: any("swept_at" in each for each in seen("worker")), "drain reports")
     wait_until(lambda: any(each["drained_at"] for each in seen("worker")), "a worker drained")
-    assert [{"sockets": 0, "subscriptions": 0, "layer": None}] == seen("daphne")
+    (said,) = seen("daphne")
+    assert {**said, "sockets": 0, "subscriptions": 0, "layer": None} == said
     for name in ("worker", "beat", "daphne", "drain"):
         site.stop(name)
     assert [] == list(Instance.objects.all())

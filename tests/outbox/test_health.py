@@ -75,6 +75,18 @@ CASES = {
             "If it doesn't go down, start more workers."
         ],
     ),
+    "a poison row, and no worker": (
+        replace(LATE, retrying=1, oldest_seconds=900.0),
+        STILL,
+        replace(WELL, workers=0),
+        State.STALLED,
+        [
+            "312 notifications wait, the oldest for 38 s; no worker runs. Start the worker process. "
+            f"{MEANWHILE} {DOCTOR}",
+            "1 notification could not be published, and will be tried again; what is behind "
+            "in the same streams waits. See the errors: Tried again later, below.",
+        ],
+    ),
     "a lock": (
         replace(LATE, pending=1_600_000, is_more=True),
         STILL,

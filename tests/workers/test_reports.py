@@ -1,5 +1,7 @@
 """Each process says that it runs, and how it is."""
 
+from contextlib import closing
+
 import pytest
 from django.db import DEFAULT_DB_ALIAS, connection
 
@@ -100,10 +102,12 @@ class TestFacts:
         It reports from when it keeps its schedule until it is told to end.
         """
         scheduler = BellScheduler(app=app)
-        wait_until(lambda: seen("beat"), "beat reports")
-        assert [{"swept_at": None, "broker": None}] == seen("beat")
-        for _ in range(2):
-            scheduler.close()
+        with closing(scheduler):
+            wait_until(lambda: seen("beat"), "beat reports")
+            (said,) = seen("beat")
+            assert {**said, "swept_at": None, "broker": None} == said
+            assert said["since"] <= said["at"]
+        scheduler.close()
         assert [] == seen("beat")
         BellScheduler(app=app, lazy=True).close()
 
