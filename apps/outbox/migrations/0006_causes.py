@@ -24,8 +24,8 @@ class Migration(migrations.Migration):
         AddIndexConcurrently(
             model_name="notificationoutbox",
             index=models.Index(
-                models.F("error_fingerprint"),
-                models.F("failed_at"),
+                fields=["error_fingerprint", "failed_at"],
+                include=["replayed_at", "object_type"],
                 condition=models.Q(failed_at__isnull=False),
                 name="outbox_cause",
             ),
