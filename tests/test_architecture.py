@@ -24,9 +24,9 @@ FOREIGN = {
 #: Inside the durable half: each layer imports only those before it.
 LAYERS = {
     "apps.outbox": [
-        {"exceptions", "conf", "backoff", "operations"},
+        {"exceptions", "conf", "backoff", "operations", "metrics", "traces"},
         {"payload", "models", "bell", "locks", "stored"},
-        {"announcers", "attempts", "epochs", "numbering", "replay", "retention"},
+        {"announcers", "attempts", "epochs", "numbering", "replay", "retention", "backlog"},
         {"rows"},
         {"claim", "history"},
         {"capture"},
@@ -35,7 +35,7 @@ LAYERS = {
         {"apps"},
     ],
     "apps.realtime": [
-        {"exceptions", "conf", "groups", "close_codes", "link", "audience"},
+        {"exceptions", "conf", "groups", "close_codes", "link", "audience", "metrics"},
         {"hashids", "layers", "database", "grants", "limits"},
         {"object_types"},
         {"registry"},

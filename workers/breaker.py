@@ -5,6 +5,8 @@ import random
 import time
 from collections.abc import Callable
 
+from .metrics import BREAKERS
+
 logger = logging.getLogger(__name__)
 
 #: The longest wait before the next probe doubles from the first of these to the second, in seconds.
@@ -30,6 +32,7 @@ class Breaker:
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._name, self._clock, self._jitter = name, clock, jitter
+        self._gauge = BREAKERS.labels(name.removeprefix("The "))
         self._failures = 0
         self._since = self._said = self._probe_at = 0.0
 
@@ -49,6 +52,7 @@ class Breaker:
         longest = min(LONGEST_SECONDS, FIRST_SECONDS * 2.0 ** min(self._failures, 16))
         self._probe_at = now + longest * self._jitter()
         self._failures += 1
+        self._gauge.set(1)
         if self._failures == 1:
             self._since = now
         if self._failures == 1 or now - self._said >= REMINDER_SECONDS:
@@ -66,5 +70,6 @@ class Breaker:
         if self.is_open:
             away = self._clock() - self._since
             extra = {"action": "breaker_closed"}
+            self._gauge.set(0)
             logger.warning("%s is back after %d seconds.", self._name, away, extra=extra)
         self._failures = 0

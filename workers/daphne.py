@@ -17,6 +17,7 @@ from apps.realtime.close_codes import CloseCode
 from apps.realtime.conf import realtime_settings
 
 from .connections import FAREWELL_SECONDS, HTTPConnection, NotificationProtocol
+from .readiness import stopping
 
 #: Connections that may wait to be let in: after a restart all clients come at once. Twisted's 50 has the
 #: others try again after a second, then two, then four.
@@ -65,6 +66,7 @@ class NotificationServer(Server):
 
     def kill_all_applications(self) -> Any:
         """Called before the server stops; it waits for what is returned."""
+        stopping.set()
         for port in self.ports:
             # Who is told to come back must not come back here.
             port.stopListening()

@@ -20,6 +20,7 @@ from apps.outbox.numbering import number
 from apps.realtime.conf import realtime_settings
 from apps.realtime.publish import Published, publish
 
+from . import metrics
 from .breaker import Breaker
 
 logger = logging.getLogger(__name__)
@@ -37,6 +38,12 @@ class Drained:
     retried: int = 0
     failed: int = 0
     is_cut_short: bool = False
+
+    def add(self, other: Self) -> None:
+        """Count what was done besides."""
+        self.published += other.published
+        self.retried += other.retried
+        self.failed += other.failed
 
 
 class Relay:
@@ -69,7 +76,8 @@ class Relay:
         """Drain; a database that is away, or took the lock away, is a line in the log."""
         close_old_connections()
         try:
-            drained = self.drain(seconds=seconds)
+            with metrics.DRAIN.time():
+                drained = self.drain(seconds=seconds)
         except DATABASE_AWAY as error:
             self._database.fail(error)
             return Drained()
@@ -141,6 +149,7 @@ class Relay:
     def publish_held(self, shard: int, pks: list[int], drained: Drained) -> bool:
         """Publish claimed rows; return whether the shard was free, and the claim stood."""
         away: Exception | None = None
+        done = Drained()
         rows = load(pks, using=self.using, longest=realtime_settings().FRAME_BYTES)
         with publishing_lock(shard, using=self.using) as is_free:
             # A worker that was stopped between its claim and the lock has been taken for dead.
@@ -152,11 +161,15 @@ class Relay:
                 except Exception as error:  # noqa: BLE001  # of rows, `publish` returns the failures
                     away = error
                 else:
-                    self._settle(outcome, drained)
+                    self._settle(outcome, done)
                 release(shard, using=self.using)
         if away is not None:
             raise ChannelLayerError(away)
         if mine:
+            # Only now: what was rolled back has not been done.
+            drained.add(done)
+            _count(outcome, done)
+            _trace(outcome)
             self._adapt(claimed=len(pks), loaded=len(rows), outcome=outcome)
         return mine
 
@@ -195,12 +208,29 @@ class Relay:
                 logger.warning("Publish failed", extra=extra)
 
     def _note_death(self, claimed: Claimed, drained: Drained) -> None:
+        metrics.DEATHS.inc()
+        metrics.FAILED.inc(len(claimed.failed))
         extra = {"action": "worker_died", "rows": claimed.left}
         logger.warning("A worker died, or was stopped, with rows in hand", extra=extra)
         for pk in claimed.failed:
             drained.failed += 1
             extra = {"action": "row_failed", "outbox_id": pk}
             logger.error("Row failed: it kills its worker", extra=extra)
+
+
+def _count(outcome: Published, done: Drained) -> None:
+    metrics.PUBLISHED.inc(done.published)
+    metrics.RETRIED.inc(done.retried)
+    metrics.FAILED.inc(done.failed)
+    metrics.DELAY.observe_rows(row.created_at for row in outcome.rows)
+
+
+def _trace(outcome: Published) -> None:
+    """Say of each row that it was published, to who wants to know; a thousand lines a second."""
+    if logger.isEnabledFor(logging.DEBUG):
+        for row in outcome.rows:
+            extra = {"action": "published", "event_id": row.event_id, "stream": row.stream}
+            logger.debug("Published", extra={**extra, "offset": row.offset, "outbox_id": row.pk})
 
 
 class ChannelLayerError(Exception):

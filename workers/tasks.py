@@ -1,13 +1,16 @@
 """The tasks. They carry nothing: what there is to do is in the outbox."""
 
 from functools import lru_cache
+from typing import Any
 
+from celery.signals import worker_ready
 from django.db import DEFAULT_DB_ALIAS, close_old_connections
 
 from apps.outbox.retention import prune
 
 from . import bell
 from .app import app
+from .listener import listen
 from .relay import Relay
 
 #: A task is cut short after so long, and another asked for: a worker that is told to stop stops soon, and
@@ -29,6 +32,12 @@ def prune_outbox() -> None:
     close_old_connections()
     if prune(using=DEFAULT_DB_ALIAS, seconds=TASK_SECONDS).is_cut_short:
         prune_outbox.apply_async(retry=False)
+
+
+@worker_ready.connect
+def listen_when_ready(**_: Any) -> None:
+    """Called in the worker, which has its children then."""
+    listen()
 
 
 @lru_cache

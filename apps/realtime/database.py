@@ -17,6 +17,7 @@ from django.db import (
 )
 
 from .conf import realtime_settings
+from .metrics import READS_WAITING
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -129,6 +130,9 @@ async def _awaited(future: "Future[T]", *, is_shared: bool = False) -> T:
 def _for_sockets() -> ThreadPoolExecutor:
     threads = realtime_settings().DATABASE_THREADS
     return ThreadPoolExecutor(threads, thread_name_prefix="realtime-database")
+
+
+READS_WAITING.set_function(lambda: _for_sockets()._work_queue.qsize())
 
 
 @lru_cache

@@ -11,15 +11,25 @@ import uuid
 from collections.abc import Iterable
 from typing import Any
 
+from channels.layers import get_channel_layer
 from channels_redis.pubsub import RedisPubSubChannelLayer, RedisPubSubLoopLayer
 from channels_redis.utils import _consistent_hash, _wrap_close, decode_hosts
 
 from .link import Link
+from .metrics import DROPPED, LAYER_UP
 
 logger = logging.getLogger(__name__)
 
 #: What a channel gets instead of the messages it missed: read the database.
 BEHIND = {"type": "behind"}
+
+
+def is_away() -> bool:
+    """Whether the channel layer is known to be away. One of another kind says nothing of it."""
+    return bool(getattr(get_channel_layer(), "is_away", False))
+
+
+LAYER_UP.set_function(lambda: not is_away())
 
 
 class NotificationChannelLayer(RedisPubSubChannelLayer):
@@ -33,6 +43,12 @@ class NotificationChannelLayer(RedisPubSubChannelLayer):
             )
             _wrap_close(self, loop)
         return self._layers[loop]  # type: ignore[no-any-return]
+
+    @property
+    def is_away(self) -> bool:
+        """Whether this process listens, in some event loop, to a Redis host that doesn't answer."""
+        loops = list(self._layers.values())
+        return any(link.is_away for layer in loops for link in layer._shards)
 
 
 class NotificationLoopLayer(RedisPubSubLoopLayer):
@@ -152,6 +168,7 @@ class Queue:
     def put(self, message: dict[str, Any], size: int) -> None:
         """Have a message of ``size`` bytes wait."""
         if len(self) >= self._messages or self._bytes + size > self._size:
+            DROPPED.inc(len(self) + 1)
             while len(self):
                 self._queue.get_nowait()
             message, size, self._bytes = BEHIND, 0, 0

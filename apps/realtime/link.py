@@ -75,6 +75,11 @@ class Link:
         words = [word for pair in batch for word in pair]
         await self._redis.eval(PUBLISH_MANY, 0, *words)
 
+    @property
+    def is_away(self) -> bool:
+        """Whether Redis is wanted, and doesn't answer."""
+        return self._away
+
     def want(self, name: str) -> None:
         """Listen to a name from as soon as may be."""
         self._wanted.add(name)
