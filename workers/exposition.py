@@ -19,7 +19,7 @@ from apps.outbox.backlog import Backlog, backlog
 from .questions import Question
 from .tallies import VARIABLE
 
-disable_created_metrics()
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 #: Name → what it is, and what of the backlog it says.
 GAUGES: dict[str, tuple[str, Callable[[Backlog], float]]] = {

@@ -31,7 +31,7 @@ class Metrics(BaseHTTPRequestHandler):
 
     timeout = SILENT_SECONDS
 
-    def do_GET(self) -> None:  # noqa: N802  # the parent's name
+    def do_GET(self) -> None:
         """Called with each GET."""
         if self.path != "/metrics" or not self._is_allowed():
             self.send_error(404)

@@ -17,6 +17,7 @@ from apps.outbox.exceptions import ShardBusyError
 from apps.outbox.locks import publishing_lock
 from apps.outbox.models import SHARDS
 from apps.outbox.numbering import number
+from apps.outbox.redaction import without_secrets
 from apps.realtime.conf import realtime_settings
 from apps.realtime.publish import Published, publish
 
@@ -189,19 +190,23 @@ class Relay:
             self._note_failures(outcome, drained)
 
     def _note_failures(self, outcome: Published, drained: Drained) -> None:
-        """Record the failed attempts. Of each kind one is in the log; each row keeps its own."""
-        errors = {row.pk: error for row, error in outcome.failures}
-        failures = [(row.pk, row.attempts, error) for row, error in outcome.failures]
+        """Record the failed attempts. Of each kind one is in the log; each row keeps its own, whole."""
+        errors = {row.pk: (row, error) for row, error in outcome.failures}
+        failures = [
+            (row.pk, row.attempts, error, row.object_type, row.payload)
+            for row, error in outcome.failures
+        ]
         kinds: dict[tuple[bool, type[Exception]], list[int]] = defaultdict(list)
         for pk, _, is_failed in retry(failures, using=self.using):
-            kinds[is_failed, type(errors[pk])].append(pk)
+            kinds[is_failed, type(errors[pk][1])].append(pk)
         for (is_failed, _), pks in kinds.items():
-            error = errors[pks[0]]
-            extra = {"outbox_id": pks[0], "rows": len(pks), "error": repr(error)}
+            row, error = errors[pks[0]]
+            extra = {"outbox_id": row.pk, "rows": len(pks), "event_id": row.event_id}
+            extra["error"] = without_secrets(repr(error), row.object_type, row.payload)
             if is_failed:
                 drained.failed += len(pks)
                 extra["action"] = "row_failed"
-                logger.error("Row failed", exc_info=error, extra=extra)
+                logger.error("Row failed", extra=extra)
             else:
                 drained.retried += len(pks)
                 extra["action"] = "publish_failed"

@@ -1,6 +1,5 @@
 """The outbox in the admin: to read, to search, to replay."""
 
-import json
 from typing import Any
 
 from django.contrib import admin, messages
@@ -14,6 +13,7 @@ from django.utils.timesince import timesince
 
 from .exceptions import NotReplayableError
 from .models import NotificationOutbox
+from .redaction import readable
 from .replay import replay
 
 MOST_REASONS = 10
@@ -38,7 +38,7 @@ class StateFilter(admin.SimpleListFilter):
 class NotificationOutboxAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at run time
     list_display = ["id", "outcome", "event", "stream", "error", "attempts", "offset", "age"]
     list_filter = [StateFilter, "object_type", "event"]
-    search_fields = ["stream", "event", "=event_id", "error_type", "error_message"]
+    search_fields = ["stream", "event", "^event_id", "error_type", "error_message"]
     search_help_text = "Stream (ticket:7), event (UPDATE_TICKET), event id, or the error's words"
     ordering = ["-id"]
     list_per_page = 50
@@ -97,8 +97,7 @@ class NotificationOutboxAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # no
 
     @admin.display(description="payload")
     def readable_payload(self, row: NotificationOutbox) -> SafeString:
-        text = json.dumps(row.payload, indent=2, ensure_ascii=False)
-        return format_html("<pre>{}</pre>", text)
+        return format_html("<pre>{}</pre>", readable(row.object_type, row.payload))
 
     @admin.display(description="traceback")
     def readable_traceback(self, row: NotificationOutbox) -> SafeString:

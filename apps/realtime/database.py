@@ -132,7 +132,12 @@ def _for_sockets() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix="realtime-database")
 
 
-READS_WAITING.set_function(lambda: _for_sockets()._work_queue.qsize())
+def reads_waiting() -> int:
+    """Return how many reads for sockets no thread has begun yet."""
+    return _for_sockets()._work_queue.qsize()
+
+
+READS_WAITING.set_function(reads_waiting)
 
 
 @lru_cache
