@@ -24,9 +24,16 @@ FOREIGN = {
 #: Inside the durable half: each layer imports only those before it.
 LAYERS = {
     "apps.outbox": [
-        {"exceptions", "conf", "backoff", "operations", "metrics", "traces"},
-        {"payload", "models", "bell", "locks", "stored", "redaction"},
-        {"announcers", "attempts", "epochs", "numbering", "replay", "retention", "backlog"},
+        {
+            "announcers",
+            "attempts",
+            "epochs",
+            "numbering",
+            "replay",
+            "retention",
+            "backlog",
+            "instances",
+        },
         {"rows"},
         {"claim", "history"},
         {"capture"},
