@@ -24,16 +24,10 @@ FOREIGN = {
 #: Inside the durable half: each layer imports only those before it.
 LAYERS = {
     "apps.outbox": [
-        {
-            "announcers",
-            "attempts",
-            "epochs",
-            "numbering",
-            "replay",
-            "retention",
-            "backlog",
-            "instances",
-        },
+        {"exceptions", "conf", "backoff", "operations", "metrics", "traces"},
+        {"payload", "models", "bell", "locks", "stored", "redaction"},
+        {"announcers", "attempts", "epochs", "numbering", "replay", "retention"},
+        {"backlog", "instances"},
         {"rows"},
         {"claim", "history"},
         {"capture"},
