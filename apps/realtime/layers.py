@@ -16,7 +16,7 @@ from channels_redis.pubsub import RedisPubSubChannelLayer, RedisPubSubLoopLayer
 from channels_redis.utils import _consistent_hash, _wrap_close, decode_hosts
 
 from .link import Link
-from .metrics import DROPPED, LAYER_UP
+from .metrics import DROPPED, present
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ def is_away() -> bool:
     return bool(getattr(get_channel_layer(), "is_away", False))
 
 
-LAYER_UP.set_function(lambda: not is_away())
+present.asked["notifier_channel_layer_up"] = lambda: not is_away()
 
 
 class NotificationChannelLayer(RedisPubSubChannelLayer):

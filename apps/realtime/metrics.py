@@ -1,27 +1,14 @@
 """What Daphne counts of its sockets."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import ClassVar
 
-from prometheus_client import REGISTRY, Counter, Gauge, Metric
-from prometheus_client.core import CounterMetricFamily
+from prometheus_client import REGISTRY, Counter, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from ..outbox.metrics import BUCKETS, Ages
 
-SOCKETS = Gauge("notifier_sockets", "Sockets that are open now.", multiprocess_mode="livesum")
-SUBSCRIPTIONS = Gauge(
-    "notifier_subscriptions", "Subscriptions of those sockets.", multiprocess_mode="livesum"
-)
-LAYER_UP = Gauge(
-    "notifier_channel_layer_up",
-    "1 if this process hears the channel layer, or needs none yet; 0 while it is away.",
-    multiprocess_mode="livemin",
-)
-READS_WAITING = Gauge(
-    "notifier_database_reads_waiting",
-    "Reads of the database, for sockets, that wait for one of DATABASE_THREADS.",
-    multiprocess_mode="livesum",
-)
 DELAY = Ages(
     "notifier_delivery_delay_seconds",
     "Age of a notification when the first socket of this process was sent it, of those that the channel "
@@ -56,20 +43,38 @@ GAP, LOST, BEHIND, RESUME = (
 RESYNCED = {reason: RESYNCS.labels(reason) for reason in ("pruned", "epoch", "moved")}
 
 
-class Deliveries(Collector):
+class Present(Collector):
     """
-    How many notifications sockets were sent. Counted by the event loop alone, and so without a lock.
+    What is so now: asked when somebody reads the metrics, and only where there are sockets.
 
-    Each of a process's many thousand deliveries a second pays for it.
+    Deliveries stand here too: they are counted by the event loop alone, and so without a lock. Each of
+    the many thousand in a second pays for it.
     """
 
-    count = 0
+    #: Name → what it is.
+    gauges: ClassVar = {
+        "notifier_sockets": "Sockets that are open now.",
+        "notifier_subscriptions": "Subscriptions of those sockets.",
+        "notifier_channel_layer_up": "1 if the channel layer is heard, or nobody listens; 0 if it is away.",
+        "notifier_database_reads_waiting": "Reads for sockets that wait for one of DATABASE_THREADS.",
+    }
+
+    def __init__(self) -> None:
+        self.deliveries = 0
+        #: Name → what returns it. Any thread may ask.
+        self.asked: dict[str, Callable[[], float]] = {}
+
+    def describe(self) -> list[Metric]:
+        """Return nothing: registering it asks nobody."""
+        return []
 
     def collect(self) -> Iterator[Metric]:
         """Called when somebody reads the metrics."""
         text = "Notifications that sockets of this process were sent."
-        yield CounterMetricFamily("notifier_deliveries", text, value=self.count)
+        yield CounterMetricFamily("notifier_deliveries", text, value=self.deliveries)
+        for name, ask in self.asked.items():
+            yield GaugeMetricFamily(name, self.gauges[name], value=ask())
 
 
-deliveries = Deliveries()
-REGISTRY.register(deliveries)
+present = Present()
+REGISTRY.register(present)

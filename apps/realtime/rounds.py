@@ -14,7 +14,7 @@ from ..outbox.models import shard_of
 from ..outbox.numbering import number_overdue
 from .conf import realtime_settings
 from .database import DATABASE_AWAY, in_rounds, limited
-from .metrics import BEHIND, LOST, SOCKETS, SUBSCRIPTIONS
+from .metrics import BEHIND, LOST, present
 from .positions import batches, compare, is_doubtful, positions_of
 from .rights import IN_THE_DARK, rule
 from .socket import Socket
@@ -191,5 +191,11 @@ def all_sockets() -> list[Socket]:
     return [socket for each in list(_rounds.values()) for socket in list(each.sockets)]
 
 
-SOCKETS.set_function(lambda: len(all_sockets()))
-SUBSCRIPTIONS.set_function(lambda: sum(len(socket.subscriptions) for socket in all_sockets()))
+def _subscriptions() -> int:
+    return sum(len(socket.subscriptions) for socket in all_sockets())
+
+
+present.asked |= {
+    "notifier_sockets": lambda: len(all_sockets()),
+    "notifier_subscriptions": _subscriptions,
+}
