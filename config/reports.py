@@ -8,8 +8,9 @@ from django.views.debug import SafeExceptionReporterFilter
 
 from apps.outbox.redaction import REDACTED, SECRET, mask
 
-#: Where payloads pass through.
-ROOMS = ("apps.outbox", "apps.realtime", "workers")
+#: Whose variables are payloads, rows and envelopes; and whose are, and those of all that they call.
+OURS = ("apps.outbox", "apps.realtime", "workers")
+CARRIERS = ("apps.outbox.capture", "apps.outbox.payload", "apps.realtime", "workers")
 
 
 class ReportFilter(SafeExceptionReporterFilter):
@@ -26,9 +27,19 @@ class ReportFilter(SafeExceptionReporterFilter):
         found: list[tuple[str, Any]] = list(
             super().get_traceback_frame_variables(request, tb_frame)
         )
-        module = str(tb_frame.f_globals.get("__name__", ""))
-        is_ours = module.startswith(ROOMS)
-        return [(name, REDACTED if is_ours else _masked(name, value)) for name, value in found]
+        is_hidden = _is_of(tb_frame, OURS) or _is_called_by(tb_frame, CARRIERS)
+        return [(name, REDACTED if is_hidden else _masked(name, value)) for name, value in found]
+
+
+def _is_called_by(frame: FrameType, modules: tuple[str, ...]) -> bool:
+    caller = frame.f_back
+    while caller is not None and not _is_of(caller, modules):
+        caller = caller.f_back
+    return caller is not None
+
+
+def _is_of(frame: FrameType, modules: tuple[str, ...]) -> bool:
+    return str(frame.f_globals.get("__name__", "")).startswith(modules)
 
 
 def _masked(name: str, value: Any) -> Any:
