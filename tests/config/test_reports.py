@@ -15,8 +15,9 @@ SECRET = "2retnuh"[::-1]
 class Unwritable:
     """What no payload can hold."""
 
-    def __repr__(self):
-        return f"{SECRET} in disguise"
+    def tolist(self):
+        mine = SECRET[:]
+        raise RuntimeError(f"{len(mine)} letters are too many")
 
 
 def fail():
@@ -27,15 +28,16 @@ def fail():
 @pytest.mark.parametrize("debug", [True, False])
 def test_variables_are_masked(settings, debug):
     """
-    Those of our frames all of them, those of others by their names and keys.
+    Those of our frames, and of what those call, all of them; those of others by their names and keys.
     """
     settings.DEBUG = debug
     try:
         fail()
-    except Exception:  # noqa: BLE001  # whichever
+    except RuntimeError:
         reporter = ExceptionReporter(RequestFactory().get("/"), *sys.exc_info())
     frames = reporter.get_traceback_data()["frames"]
     shown = {frame["function"]: dict(frame["vars"]) for frame in frames}
     assert "green" in shown["fail"]["details"]
     assert "redacted" in shown["encode"]["value"]
+    assert "redacted" in shown["tolist"]["mine"]
     assert SECRET not in reporter.get_traceback_html()
