@@ -38,6 +38,6 @@ def test_variables_are_masked(settings, debug):
     frames = reporter.get_traceback_data()["frames"]
     shown = {frame["function"]: dict(frame["vars"]) for frame in frames}
     assert "green" in shown["fail"]["details"]
-    assert "redacted" in shown["encode"]["value"]
+    assert "redacted" in shown["encode"]["o"]
     assert "redacted" in shown["tolist"]["mine"]
     assert SECRET not in reporter.get_traceback_html()
