@@ -57,11 +57,15 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             line["traceback"] = without_quoted_rows(self.formatException(record.exc_info))
-        return json.dumps(line, default=str)
+        return json.dumps(line, default=lambda value: without_quoted_rows(str(value)))
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:
     """Return the record's own fields."""
-    own = {key: value for key, value in vars(record).items() if key not in COMMON}
+    own = {
+        key: without_quoted_rows(value) if isinstance(value, str) else value
+        for key, value in vars(record).items()
+        if key not in COMMON
+    }
     masked: dict[str, Any] = mask("", own)
     return masked

@@ -23,8 +23,11 @@ SECRET = re.compile(
     re.IGNORECASE,
 )
 
-# What PostgreSQL quotes of a row that it refused: the row is what is announced.
-_QUOTED_ROW = re.compile(r"(Failing row contains|COPY \w+, line \d+(?:, column \w+)?:?).*")
+# Where PostgreSQL quotes what it refused: in a row, a line, a text, or among parameters, payloads are.
+_QUOTED = re.compile(
+    r"(Failing row contains|COPY \w+, line \d+(?:, column \w+)?:|JSON data, line \d+:|Token(?=.*is invalid)"
+    r"|unnamed portal (?:with parameters:|parameter)).*"
+)
 
 
 def mask(object_type: str, payload: Any) -> Any:
@@ -71,7 +74,7 @@ def without_secrets(text: str, object_type: str, payload: str | None) -> str:
 
 def without_quoted_rows(text: str) -> str:
     """Return text without what PostgreSQL quotes of rows."""
-    return _QUOTED_ROW.sub(rf"\1 {REDACTED}", text)
+    return _QUOTED.sub(rf"\1 {REDACTED}", text)
 
 
 def _redacted(object_type: str, payload: Any) -> Any:

@@ -2,10 +2,12 @@
 
 import json
 
+import psycopg
 import pytest
-from django.db import DEFAULT_DB_ALIAS
+from django.db import DEFAULT_DB_ALIAS, DatabaseError, transaction
 
 from apps.outbox.attempts import retry
+from apps.outbox.capture import INSERTED_ROWS, Notification, capture
 from apps.outbox.redaction import (
     REDACTED,
     UNREDACTABLE,
@@ -191,6 +193,34 @@ def test_rows_that_postgresql_quotes_are_left_out(expected, text):
     The sentence stays, what it quotes goes.
     """
     assert expected == without_quoted_rows(text)
+
+
+@pytest.mark.django_db
+class TestPostgresql:
+    """What it really says of a payload that it refuses; ours never are."""
+
+    @pytest.mark.parametrize("rows", [1, INSERTED_ROWS + 1], ids=["insert", "copy"])
+    def test_of_broken_json(self, rows):
+        """
+        By whichever way it is written.
+        """
+        broken = Notification(
+            stream="a:1", event="X", object_type="a", object_id="1", payload='{"x": s3cr3t}'
+        )
+        # What COPY raises, Django leaves as it is.
+        with pytest.raises((DatabaseError, psycopg.Error)) as refused, transaction.atomic():
+            capture([broken] * rows, using=DEFAULT_DB_ALIAS)
+        assert "s3cr3t" in str(refused.value)
+        assert "s3cr3t" not in without_quoted_rows(str(refused.value))
+
+    def test_of_a_row_that_may_not_be(self):
+        """
+        A constraint names the row.
+        """
+        with pytest.raises(DatabaseError) as refused, transaction.atomic():
+            make(shard=99, payload={"x": "s3cr3t"})
+        assert "s3cr3t" in str(refused.value)
+        assert "s3cr3t" not in without_quoted_rows(str(refused.value))
 
 
 @pytest.mark.django_db
