@@ -108,7 +108,7 @@ class TalkativeLayer(RecordingLayer):
 
     async def group_send(self, group: str, message: dict[str, Any]) -> None:
         if message["type"] != "probe":
-            raise ValueError(f"It won't take {message['frame']}.")
+            raise ValueError(f"It refuses {message['frame']}.")
 
 
 class StumblingLayer(FastidiousLayer):

@@ -46,7 +46,7 @@ class TestPoison:
         lines = [record.error for record in caplog.records if hasattr(record, "outbox_id")]
         assert 2 == len(lines)
         for text in (poison.error_message, poison.error_traceback, *lines):
-            assert "It won't take" in text
+            assert "It refuses" in text
             assert "Login" in text
         assert (
             "hunter2" not in f"{poison.error_message}{poison.error_traceback}{lines}{caplog.text}"
