@@ -194,5 +194,7 @@ LOGGING = {
     # Ours, at the level that is asked for.
     | {name: {"level": LOG_LEVEL} for name in ("apps", "config", "workers")}
     # While the broker is away it says so with each attempt to reach it.
-    | {"celery.worker.consumer.consumer": {"filters": ["rarely"]}},
+    | {"celery.worker.consumer.consumer": {"filters": ["rarely"]}}
+    # And while somebody else has its port.
+    | {"workers.listener": {"filters": ["rarely"]}},
 }

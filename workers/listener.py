@@ -53,15 +53,12 @@ class Metrics(BaseHTTPRequestHandler):
 
 
 def _serve(address: tuple[str, int]) -> None:
-    has_complained = False
     while True:
         try:
             server = ThreadingHTTPServer(address, Metrics)
         except OSError as error:
-            if not has_complained:
-                extra = {"action": "metrics_unheard"}
-                logger.warning("No metrics on port %d: %s", address[1], error, extra=extra)
-            has_complained = True
+            extra = {"action": "metrics_unheard"}
+            logger.warning("No metrics on port %d: %s", address[1], error, extra=extra)
             time.sleep(AGAIN_SECONDS)
         else:
             server.serve_forever()

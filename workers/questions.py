@@ -23,28 +23,34 @@ class Question(Generic[T]):
     So a database that hangs keeps one thread, however many ask.
     """
 
-    def __init__(self, ask: Callable[[], T]) -> None:
-        self._ask = ask
+    def __init__(
+        self,
+        ask: Callable[[], T],
+        *,
+        patience: float = PATIENCE_SECONDS,
+        fresh: float = FRESH_SECONDS,
+    ) -> None:
+        self._ask, self._patience, self._fresh = ask, patience, fresh
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="question")
         self._lock = threading.Lock()
         self._asked: Future[T] | None = None
         self._stale_at = 0.0
 
     def answer(self) -> T:
-        """Return the answer, a second old at most. Raises TimeoutError, or what the function raises."""
+        """Return the answer, not older than ``fresh``. Raises TimeoutError, or what the function raises."""
         with self._lock:
             is_stale = time.monotonic() >= self._stale_at
             if self._asked is None or (self._asked.done() and is_stale):
                 self._asked = self._thread.submit(self._ask_briefly)
-                self._stale_at = time.monotonic() + FRESH_SECONDS
+                self._stale_at = time.monotonic() + self._fresh
             asked = self._asked
-        return asked.result(PATIENCE_SECONDS)
+        return asked.result(self._patience)
 
     def _ask_briefly(self) -> T:
         try:
             with transaction.atomic():
                 with connection.cursor() as cursor:
-                    milliseconds = f"{PATIENCE_SECONDS * 1000:.0f}"
+                    milliseconds = f"{self._patience * 1000:.0f}"
                     cursor.execute(
                         "SELECT set_config('statement_timeout', %s, true)", [milliseconds]
                     )

@@ -153,6 +153,14 @@ class TestWithoutSecrets:
         shown = without_secrets("kim abcdef lee", "ticket", payload)
         assert f"kim {REDACTED} lee" == shown
 
+    def test_all_that_is_in_a_masked_value_is_secret(self):
+        """
+        However deep it is.
+        """
+        payload = json.dumps({"token": ["abcdef", True, None, {"deeper": 12345678}]})
+        shown = without_secrets("abcdef, 12345678, True", "ticket", payload)
+        assert f"{REDACTED}, {REDACTED}, True" == shown
+
     def test_what_a_hook_leaves_out_is_secret(self, settings):
         """
         Also if it takes it out of the very payload that it was given.

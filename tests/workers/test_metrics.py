@@ -1,5 +1,7 @@
 """What the processes count."""
 
+import logging
+
 import pytest
 
 from apps.outbox.models import NotificationOutbox
@@ -36,6 +38,21 @@ class TestRelay:
         assert [4, 3, 1, 1] == [metric.grown for metric in rows]
         assert 3 == delays.grown
         assert 1 <= drains.grown
+
+    def test_who_wants_to_know_is_told_of_each_row(self, relay, sent, caplog):
+        """
+        At a level that nobody has in production.
+        """
+        with caplog.at_level(logging.INFO, "workers"):
+            announce()
+            relay.drain()
+        assert [] == caplog.records
+        with caplog.at_level(logging.DEBUG, "workers"):
+            announce()
+            relay.drain()
+        row = NotificationOutbox.objects.latest("id")
+        (line,) = caplog.records
+        assert (str(row.event_id), 2, row.pk) == (line.event_id, line.offset, line.outbox_id)
 
     def test_what_was_rolled_back_is_not_counted(self, settings, relay, sent):
         """

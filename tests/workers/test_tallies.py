@@ -1,12 +1,17 @@
 """Processes of one server count together, and apart from all others; what is dead is forgotten."""
 
+import fcntl
 import os
+import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
+import psutil
 import pytest
 from django.conf import settings as django_settings
 
+from tests.processes import wait_until
 from workers import tallies
 from workers.tallies import VARIABLE, count_together
 
@@ -77,6 +82,26 @@ def test_a_folder_that_is_taken_away_is_made_again(tmp_path):
         assert folder.exists()
         assert os.fstat(second.fileno()).st_nlink
     first.close()
+
+
+def test_a_folder_that_is_taken_away_meanwhile_is_made_again(tmp_path):
+    """
+    Who waits for a lock may find that it is of a folder that is no more.
+    """
+    folder = tmp_path / "metrics" / "web-1-1"
+    folder.mkdir(parents=True)
+    lock = folder / "lock"
+    with ThreadPoolExecutor(1) as thread, lock.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        waiting = thread.submit(tallies._hold, folder)
+        wait_until(
+            lambda: [f.path for f in psutil.Process().open_files()].count(str(lock)) == 2,
+            "it waits",
+        )
+        shutil.rmtree(folder)
+        fcntl.flock(held, fcntl.LOCK_UN)
+        with waiting.result(20) as found:
+            assert os.fstat(found.fileno()).st_ino == lock.stat().st_ino
 
 
 def test_without_a_place_to_write_each_counts_for_itself(settings, tmp_path, caplog):
