@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import Generic, TypeVar
 
 from django.db import connection, transaction
@@ -31,7 +31,6 @@ class Question(Generic[T]):
         fresh: float = FRESH_SECONDS,
     ) -> None:
         self._ask, self._patience, self._fresh = ask, patience, fresh
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="question")
         self._lock = threading.Lock()
         self._asked: Future[T] | None = None
         self._stale_at = 0.0
@@ -41,10 +40,23 @@ class Question(Generic[T]):
         with self._lock:
             is_stale = time.monotonic() >= self._stale_at
             if self._asked is None or (self._asked.done() and is_stale):
-                self._asked = self._thread.submit(self._ask_briefly)
+                self._asked = self._begin()
                 self._stale_at = time.monotonic() + self._fresh
             asked = self._asked
         return asked.result(self._patience)
+
+    def _begin(self) -> "Future[T]":
+        asked: Future[T] = Future()
+        # A daemon: a process that is to end doesn't wait for a database that hangs.
+        thread = threading.Thread(target=self._run, args=[asked], name="question", daemon=True)
+        thread.start()
+        return asked
+
+    def _run(self, asked: "Future[T]") -> None:
+        try:
+            asked.set_result(self._ask_briefly())
+        except Exception as error:  # noqa: BLE001  # it is raised where somebody waits
+            asked.set_exception(error)
 
     def _ask_briefly(self) -> T:
         try:
