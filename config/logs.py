@@ -1,9 +1,17 @@
-"""How a log record looks on the console."""
+"""How a log record looks: a sentence and its fields, for people, or JSON, for machines. Without secrets."""
 
+import json
 import logging
+from datetime import UTC, datetime
+from typing import Any
 
-#: What every record has; the rest came with ``extra``.
-COMMON = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName", "data"}
+from apps.outbox.redaction import mask, without_quoted_rows
+
+#: What every record has; the rest came with ``extra``. Of a request its address may be secret.
+COMMON = {
+    *vars(logging.makeLogRecord({})),
+    *("message", "asctime", "taskName", "data", "request", "server_time"),
+}
 
 
 class RarelyFilter(logging.Filter):
@@ -25,7 +33,39 @@ class RarelyFilter(logging.Filter):
 class FieldsFormatter(logging.Formatter):
     """A sentence, then the record's own fields: ``Drained action=drained published=2``."""
 
+    def format(self, record: logging.LogRecord) -> str:
+        """Called with each record."""
+        return without_quoted_rows(super().format(record))
+
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # the parent's name
         """Called with a record whose ``message`` is set."""
-        fields = [f"{key}={value}" for key, value in vars(record).items() if key not in COMMON]
+        fields = [f"{key}={value}" for key, value in _fields(record).items()]
         return " ".join([super().formatMessage(record), *fields])
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object to a line, with the record's own fields beside ``at``, ``level`` and ``message``."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Called with each record."""
+        line = {
+            "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": without_quoted_rows(record.getMessage()),
+            **_fields(record),
+        }
+        if record.exc_info:
+            line["traceback"] = without_quoted_rows(self.formatException(record.exc_info))
+        return json.dumps(line, default=lambda value: without_quoted_rows(str(value)))
+
+
+def _fields(record: logging.LogRecord) -> dict[str, Any]:
+    """Return the record's own fields."""
+    own = {
+        key: without_quoted_rows(value) if isinstance(value, str) else value
+        for key, value in vars(record).items()
+        if key not in COMMON
+    }
+    masked: dict[str, Any] = mask("", own)
+    return masked

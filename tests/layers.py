@@ -103,6 +103,14 @@ class FastidiousLayer(RecordingLayer):
         raise ValueError("It has a word in it that this layer won't carry.")
 
 
+class TalkativeLayer(RecordingLayer):
+    """Refuses everything but a question, and says what it was."""
+
+    async def group_send(self, group: str, message: dict[str, Any]) -> None:
+        if message["type"] != "probe":
+            raise ValueError(f"It refuses {message['frame']}.")
+
+
 class StumblingLayer(FastidiousLayer):
     """Hangs on some messages."""
 

@@ -24,8 +24,8 @@ FOREIGN = {
 #: Inside the durable half: each layer imports only those before it.
 LAYERS = {
     "apps.outbox": [
-        {"exceptions", "conf", "backoff", "operations"},
-        {"payload", "models", "bell", "locks", "stored"},
+        {"exceptions", "conf", "backoff", "operations", "metrics", "traces"},
+        {"payload", "models", "bell", "locks", "stored", "redaction"},
         {"announcers", "attempts", "epochs", "numbering", "replay", "retention"},
         {"backlog", "causes", "instances", "minutes"},
         {"charts", "running"},
@@ -41,7 +41,7 @@ LAYERS = {
         {"apps"},
     ],
     "apps.realtime": [
-        {"exceptions", "conf", "groups", "close_codes", "link", "audience"},
+        {"exceptions", "conf", "groups", "close_codes", "link", "audience", "metrics"},
         {"hashids", "layers", "database", "grants", "limits"},
         {"object_types"},
         {"registry"},

@@ -8,14 +8,18 @@ import pytest
 from django.apps import apps
 from django.contrib.auth import get_user_model
 from django.db import connection
+from prometheus_client import REGISTRY
 
 from apps.outbox.conf import OutboxSettings
 from apps.outbox.models import NotificationOutbox
 from apps.realtime import registry
 from apps.realtime.close_codes import CloseCode
 from apps.realtime.conf import RealtimeSettings
+from apps.realtime.rounds import all_sockets
 from apps.realtime.serializers import COMMANDS
+from tests.metrics import names
 from workers.app import app
+from workers.exposition import GAUGES
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -93,6 +97,28 @@ def test_every_task_and_file_is_documented():
         ignored = {"__init__.py", "apps.py", "admin.py"}
         for path in (ROOT / name).glob("*.py"):
             assert path.name in ignored or f"`{path.name}`" in room(name), path
+
+
+def test_every_metric_is_documented():
+    """
+    The table has our metrics, with their types, and no others; each has a help text.
+    """
+    rows = re.findall(r"^\| (`notifier_.*?) \| (\w+) \|", room("config"), re.MULTILINE)
+    table = {name: kind for names_, kind in rows for name in re.findall(r"`(\w+)`", names_)}
+    known = {metric.name: metric for metric in REGISTRY.collect() if "notifier" in metric.name}
+    assert table == names() | dict.fromkeys(GAUGES, "gauge")
+    assert all(metric.documentation for metric in known.values())
+    assert [] == all_sockets()  # which are counted where they are
+
+
+def test_alerts_are_about_metrics():
+    """
+    Each name in the rules is a metric's, and each rule says what to do.
+    """
+    text = (ROOT / "config/alerts.yml").read_text()
+    used = {re.sub("_bucket$", "", name) for name in re.findall(r"notifier_\w+", text)}
+    assert set() == used - (names() | dict.fromkeys(GAUGES)).keys()
+    assert text.count("alert:") == text.count("expr:") == text.count("summary:")
 
 
 def test_readmes_are_short_enough_to_be_read():

@@ -1,9 +1,13 @@
 """The Celery app: `celery -A workers.app worker`, `celery -A workers.app beat`."""
 
 import os
+from functools import cached_property
+from typing import Any
 
 from celery import Celery
 from celery.schedules import crontab
+
+from .tallies import count_together
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
@@ -11,7 +15,18 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 SWEEP_SECONDS = 0.5
 PRUNE_SECONDS = 600.0
 
-app = Celery("notifier", amqp="workers.broker:Amqp")
+
+class Notifier(Celery):
+    """Celery's app, whose worker counts together with its children."""
+
+    @cached_property
+    def Worker(self) -> Any:  # noqa: N802  # the parent's name
+        """Called once by `celery worker`, before anything else of ours is imported."""
+        count_together("worker", os.getpid())
+        return super().Worker
+
+
+app = Notifier("notifier", amqp="workers.broker:Amqp")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.conf.update(
     include=["workers.tasks"],

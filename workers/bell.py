@@ -12,6 +12,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from .app import app
+from .metrics import RINGING, RUNG, SILENT
 
 logger = logging.getLogger(__name__)
 
@@ -35,11 +36,16 @@ def ring(using: str) -> None:
     """
     global _away_until  # noqa: PLW0603  # a breaker is the state of its process
     if time.monotonic() < _away_until:
+        SILENT.inc()
         return
     try:
         if _redis().set(KEY, using, nx=True, px=RINGING_SECONDS * 1000):
             _send(app, DRAIN)
+            RUNG.inc()
+        else:
+            RINGING.inc()
     except Exception as error:  # noqa: BLE001  # whatever it is, the save is committed and the sweep comes
+        SILENT.inc()
         _away_until = time.monotonic() + COOL_DOWN_SECONDS
         logger.warning("The bell is silent: %s", error, extra={"action": "bell_silent"})
 

@@ -5,6 +5,8 @@ import random
 import time
 from collections.abc import Callable
 
+from .metrics import BREAKERS
+
 logger = logging.getLogger(__name__)
 
 #: The longest wait before the next probe doubles from the first of these to the second, in seconds.
@@ -30,6 +32,7 @@ class Breaker:
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._name, self._clock, self._jitter = name, clock, jitter
+        self._gauge = BREAKERS.labels(name.removeprefix("The "))
         self._failures = 0
         #: Why it is open, in a line; None while it is closed.
         self.why: str | None = None
@@ -52,6 +55,7 @@ class Breaker:
         self._probe_at = now + longest * self._jitter()
         self._failures += 1
         self.why = " ".join(str(error).split()) or type(error).__name__
+        self._gauge.set(1)
         if self._failures == 1:
             self._since = now
         if self._failures == 1 or now - self._said >= REMINDER_SECONDS:
@@ -69,5 +73,6 @@ class Breaker:
         if self.is_open:
             away = self._clock() - self._since
             extra = {"action": "breaker_closed"}
+            self._gauge.set(0)
             logger.warning("%s is back after %d seconds.", self._name, away, extra=extra)
         self._failures, self.why = 0, None

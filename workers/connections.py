@@ -10,6 +10,8 @@ from twisted.web.http import HTTPChannel
 from apps.realtime.close_codes import CloseCode
 from apps.realtime.conf import realtime_settings
 
+from .metrics import note_closed
+
 #: How long a client may take to read the close code, and what was sent before it. Autobahn's second
 #: is less than a slow client needs for a full buffer, and it would never learn why it was cut.
 FAREWELL_SECONDS = 10.0
@@ -108,6 +110,7 @@ class NotificationProtocol(WebSocketProtocol):
         self.drained.set()
         if self.abortion is not None and self.abortion.active():
             self.abortion.cancel()
+        note_closed(self.localCloseCode if self.closedByMe else self.remoteCloseCode)
         super().connectionLost(reason)
 
     # What the client says

@@ -10,6 +10,7 @@ import django
 from daphne.cli import CommandLineInterface
 from daphne.server import Server
 from daphne.ws_protocol import WebSocketProtocol
+from django.conf import settings
 from twisted.internet import defer, reactor
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
@@ -22,6 +23,7 @@ from apps.realtime.layers import standing  # noqa: E402
 from apps.realtime.rounds import count_sockets  # noqa: E402
 
 from .connections import FAREWELL_SECONDS, HTTPConnection, NotificationProtocol  # noqa: E402
+from .readiness import stopping  # noqa: E402
 from .reports import Reporter  # noqa: E402
 
 #: Connections that may wait to be let in: after a restart all clients come at once. Twisted's 50 has the
@@ -71,6 +73,7 @@ class NotificationServer(Server):
 
     def kill_all_applications(self) -> Any:
         """Called before the server stops; it waits for what is returned."""
+        stopping.set()
         for port in self.ports:
             # Who is told to come back must not come back here.
             port.stopListening()
@@ -121,6 +124,8 @@ def main(arguments: list[str]) -> None:
     """Serve until SIGTERM."""
     limit = str(realtime_settings().COMMAND_BYTES)
     limits = ["--websocket-max-message-size", limit, "--websocket-max-frame-size", limit]
+    if settings.LOG_FORMAT == "json":  # Daphne's access log is none
+        limits += ["--verbosity", "0"]
     with Reporter("daphne", facts):
         CommandLine().run([*limits, *arguments])
 

@@ -18,9 +18,11 @@ from apps.outbox.exceptions import ShardBusyError
 from apps.outbox.locks import publishing_lock
 from apps.outbox.models import SHARDS
 from apps.outbox.numbering import number
+from apps.outbox.redaction import without_secrets
 from apps.realtime.conf import realtime_settings
 from apps.realtime.publish import Published, publish
 
+from . import metrics
 from .breaker import Breaker
 
 logger = logging.getLogger(__name__)
@@ -38,6 +40,12 @@ class Drained:
     retried: int = 0
     failed: int = 0
     is_cut_short: bool = False
+
+    def add(self, other: Self) -> None:
+        """Count what was done besides."""
+        self.published += other.published
+        self.retried += other.retried
+        self.failed += other.failed
 
 
 class Relay:
@@ -77,7 +85,8 @@ class Relay:
         """Drain; a database that is away, or took the lock away, is a line in the log."""
         close_old_connections()
         try:
-            drained = self.drain(seconds=seconds)
+            with metrics.DRAIN.time():
+                drained = self.drain(seconds=seconds)
         except DATABASE_AWAY as error:
             self._database.fail(error)
             return Drained()
@@ -151,6 +160,7 @@ class Relay:
     def publish_held(self, shard: int, pks: list[int], drained: Drained) -> bool:
         """Publish claimed rows; return whether the shard was free, and the claim stood."""
         away: Exception | None = None
+        done = Drained()
         rows = load(pks, using=self.using, longest=realtime_settings().FRAME_BYTES)
         with publishing_lock(shard, using=self.using) as is_free:
             # A worker that was stopped between its claim and the lock has been taken for dead.
@@ -162,11 +172,15 @@ class Relay:
                 except Exception as error:  # noqa: BLE001  # of rows, `publish` returns the failures
                     away = error
                 else:
-                    self._settle(outcome, drained)
+                    self._settle(outcome, done)
                 release(shard, using=self.using)
         if away is not None:
             raise ChannelLayerError(away)
         if mine:
+            # Only now: what was rolled back has not been done.
+            drained.add(done)
+            _count(outcome, done)
+            _trace(outcome)
             self._adapt(claimed=len(pks), loaded=len(rows), outcome=outcome)
         return mine
 
@@ -186,31 +200,52 @@ class Relay:
             self._note_failures(outcome, drained)
 
     def _note_failures(self, outcome: Published, drained: Drained) -> None:
-        """Record the failed attempts. Of each kind one is in the log; each row keeps its own."""
-        errors = {row.pk: error for row, error in outcome.failures}
-        failures = [(row.pk, row.attempts, error) for row, error in outcome.failures]
+        """Record the failed attempts. Of each kind one is in the log; each row keeps its own, whole."""
+        errors = {row.pk: (row, error) for row, error in outcome.failures}
+        failures = [
+            (row.pk, row.attempts, error, row.object_type, row.payload)
+            for row, error in outcome.failures
+        ]
         kinds: dict[tuple[bool, type[Exception]], list[int]] = defaultdict(list)
         for pk, _, is_failed in retry(failures, using=self.using):
-            kinds[is_failed, type(errors[pk])].append(pk)
+            kinds[is_failed, type(errors[pk][1])].append(pk)
         for (is_failed, _), pks in kinds.items():
-            error = errors[pks[0]]
-            extra = {"outbox_id": pks[0], "rows": len(pks), "error": repr(error)}
+            row, error = errors[pks[0]]
+            extra = {"outbox_id": row.pk, "rows": len(pks), "event_id": row.event_id}
+            extra["error"] = without_secrets(repr(error), row.object_type, row.payload)
             if is_failed:
                 drained.failed += len(pks)
                 extra["action"] = "row_failed"
-                logger.error("Row failed", exc_info=error, extra=extra)
+                logger.error("Row failed", extra=extra)
             else:
                 drained.retried += len(pks)
                 extra["action"] = "publish_failed"
                 logger.warning("Publish failed", extra=extra)
 
     def _note_death(self, claimed: Claimed, drained: Drained) -> None:
+        metrics.DEATHS.inc()
+        metrics.FAILED.inc(len(claimed.failed))
         extra = {"action": "worker_died", "rows": claimed.left}
         logger.warning("A worker died, or was stopped, with rows in hand", extra=extra)
         for pk in claimed.failed:
             drained.failed += 1
             extra = {"action": "row_failed", "outbox_id": pk}
             logger.error("Row failed: it kills its worker", extra=extra)
+
+
+def _count(outcome: Published, done: Drained) -> None:
+    metrics.PUBLISHED.inc(done.published)
+    metrics.RETRIED.inc(done.retried)
+    metrics.FAILED.inc(done.failed)
+    metrics.DELAY.observe_rows(row.created_at for row in outcome.rows)
+
+
+def _trace(outcome: Published) -> None:
+    """Say of each row that it was published, to who wants to know; a thousand lines a second."""
+    if logger.isEnabledFor(logging.DEBUG):
+        for row in outcome.rows:
+            extra = {"action": "published", "event_id": row.event_id, "stream": row.stream}
+            logger.debug("Published", extra={**extra, "offset": row.offset, "outbox_id": row.pk})
 
 
 class ChannelLayerError(Exception):

@@ -3,7 +3,7 @@
 from functools import lru_cache
 from typing import Any
 
-from celery.signals import worker_process_init, worker_process_shutdown
+from celery.signals import worker_process_init, worker_process_shutdown, worker_ready
 from django.db import DEFAULT_DB_ALIAS, close_old_connections
 
 from apps.outbox.instances import forget
@@ -12,6 +12,7 @@ from apps.outbox.retention import prune
 
 from . import bell
 from .app import app
+from .listener import listen
 from .relay import Relay
 from .reports import Reporter
 
@@ -43,6 +44,12 @@ def count() -> None:
     forget(using=DEFAULT_DB_ALIAS)
     if count_minutes(using=DEFAULT_DB_ALIAS, seconds=TASK_SECONDS).is_cut_short:
         count.apply_async(retry=False)
+
+
+@worker_ready.connect
+def listen_when_ready(**_: Any) -> None:
+    """Called in the worker, which has its children then."""
+    listen()
 
 
 @lru_cache

@@ -1,6 +1,5 @@
 """The outbox in the admin: to read, to search, to replay."""
 
-import json
 from typing import Any
 
 from django.contrib import admin, messages
@@ -16,6 +15,7 @@ from .admin_dashboard import Dashboard
 from .admin_filters import FILTERS, ordering
 from .exceptions import NotReplayableError
 from .models import NotificationOutbox
+from .redaction import readable
 from .replay import replay
 
 MOST_REASONS = 10
@@ -25,7 +25,7 @@ MOST_REASONS = 10
 class NotificationOutboxAdmin(Dashboard):
     list_display = ["id", "outcome", "event", "stream", "error", "attempts", "offset", "age"]
     list_filter = FILTERS
-    search_fields = ["stream", "event", "=event_id", "error_type", "error_message"]
+    search_fields = ["stream", "event", "^event_id", "error_type", "error_message"]
     search_help_text = "Stream (ticket:7), event (UPDATE_TICKET), event id, or the error's words"
     list_per_page = 50
     show_full_result_count = False
@@ -87,8 +87,7 @@ class NotificationOutboxAdmin(Dashboard):
 
     @admin.display(description="payload")
     def readable_payload(self, row: NotificationOutbox) -> SafeString:
-        text = json.dumps(row.payload, indent=2, ensure_ascii=False)
-        return format_html("<pre>{}</pre>", text)
+        return format_html("<pre>{}</pre>", readable(row.object_type, row.payload))
 
     @admin.display(description="traceback")
     def readable_traceback(self, row: NotificationOutbox) -> SafeString:

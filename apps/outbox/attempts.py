@@ -11,6 +11,7 @@ from django.db import connections
 from .backoff import backoff
 from .conf import outbox_settings
 from .models import NotificationOutbox
+from .redaction import without_secrets
 
 LONGEST_ERROR = 20_000
 
@@ -30,8 +31,9 @@ RETURNING row.id, row.attempts, failed_at IS NOT NULL
 #: What differs between errors of one cause: quoted words, UUIDs, digests and other numbers.
 VARYING = re.compile(r"""'[^']*'|"[^"]*"|\b[\w.-]*\d[\w.-]*""")
 
-#: The primary key of a row, the attempts it had before, and what went wrong this time.
-Failure = tuple[int, int, Exception]
+#: The primary key of a row, the attempts it had before, and what went wrong this time; its object type and
+#: its payload, JSON text, if somebody has loaded it.
+Failure = tuple[int, int, Exception] | tuple[int, int, Exception, str, str | None]
 
 
 def retry(failures: Iterable[Failure], *, using: str) -> list[tuple[int, int, bool]]:
@@ -39,7 +41,7 @@ def retry(failures: Iterable[Failure], *, using: str) -> list[tuple[int, int, bo
     Record failed attempts, one at least; return each row's primary key, attempts, and whether it is failed.
 
     A row is due again after its backoff, and failed after ``MAX_ATTEMPTS``. The error's type, message
-    and traceback are kept. The caller holds the publishing lock.
+    and traceback are kept, redacted. The caller holds the publishing lock.
     """
     described = [_described(*failure) for failure in failures]
     with connections[using].cursor() as cursor:
@@ -59,7 +61,9 @@ def fingerprint(kind: str, message: str) -> str:
     return hashlib.sha256(f"{kind}: {words}".encode()).hexdigest()[:16]
 
 
-def _described(pk: int, attempts: int, error: Exception) -> tuple[object, ...]:
+def _described(
+    pk: int, attempts: int, error: Exception, object_type: str = "", payload: str | None = None
+) -> tuple[object, ...]:
     conf = outbox_settings()
     delay = backoff(
         attempts + 1,
@@ -68,8 +72,11 @@ def _described(pk: int, attempts: int, error: Exception) -> tuple[object, ...]:
         jitter=random.random,
     )
     kind = f"{type(error).__module__}.{type(error).__qualname__}"
-    message = _storable(str(error))[:LONGEST_ERROR]
-    text = _storable("".join(traceback.format_exception(error)))[-LONGEST_ERROR:]
+    message, text = (
+        without_secrets(_storable(words), object_type, payload)
+        for words in (str(error), "".join(traceback.format_exception(error)))
+    )
+    message, text = message[:LONGEST_ERROR], text[-LONGEST_ERROR:]
     return pk, kind, message, text, fingerprint(kind, message), delay
 
 

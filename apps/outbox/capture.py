@@ -1,5 +1,6 @@
 """Capture: what a committed change announces is written in the transaction that changes it."""
 
+import logging
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextvars import ContextVar
@@ -13,6 +14,9 @@ from .bell import ring_on_commit
 from .models import NotificationOutbox, shard_of
 from .payload import encode
 from .stored import Rows, locked, related, rows
+from .traces import new_event_id
+
+logger = logging.getLogger(__name__)
 
 #: More rows than this are copied, which takes a fifth of the time; for few, an INSERT is quicker.
 INSERTED_ROWS = 20
@@ -38,7 +42,7 @@ class Notification:
     #: Whether the object was elsewhere, or not for the same eyes, before: no reader goes back across it.
     is_move: bool = False
     #: The same for all notifications of one change.
-    event_id: uuid.UUID = field(default_factory=uuid.uuid4)
+    event_id: uuid.UUID = field(default_factory=new_event_id)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,6 +73,10 @@ def capture(notifications: Sequence[Notification], *, using: str) -> None:
         write = _insert if len(notifications) <= INSERTED_ROWS else _copy
         write(notifications, using)
         ring_on_commit(using)
+    if logger.isEnabledFor(logging.DEBUG):
+        for n in notifications:
+            extra = {"action": "captured", "event_id": n.event_id, "stream": n.stream}
+            logger.debug("Captured, if it is committed", extra=extra)
 
 
 def capture_changes(changes: Iterable[Change], *, using: str) -> None:
@@ -104,7 +112,7 @@ def _notifications(change: Change) -> Iterator[Notification]:
     announcer, row = change.announcer, change.before if change.after is None else change.after
     left = () if change.before is None else announcer.streams(change.before)
     entered = () if change.after is None else announcer.streams(change.after)
-    event_id, object_id = uuid.uuid4(), str(row.pk)
+    event_id, object_id = new_event_id(), str(row.pk)
     payload = None if change.after is None else _payload(announcer, change.after)
     tombstone, is_move = None, change.is_move
     for stream in sorted({*left, *entered}):

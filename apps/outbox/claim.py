@@ -16,6 +16,7 @@ from .attempts import retry
 from .conf import outbox_settings
 from .exceptions import WorkerDiedError
 from .locks import numbering_lock, publishing_is_free
+from .metrics import CAPTURED
 from .models import SHARDS, Claim, NotificationOutbox
 from .numbering import number_batch
 from .rows import Row, read
@@ -123,11 +124,17 @@ def claim(shard: int, *, using: str, tried: bool = False, limit: int | None = No
     # Under the numbering lock, so that claims come one after the other, and see each other.
     with numbering_lock(shard, using=using):
         numbered = 0 if tried else number_batch(shard, using=using)
-        in_hand = _in_hand(shard, using)
-        if in_hand == [True] or not publishing_is_free(shard, using=using):
-            return Claimed(numbered=numbered, is_free=False)
-        left, failed = _count_deaths(shard, using) if in_hand else (0, [])
-        rows = _take(shard, TRIED if tried else UNTRIED, limit, using)
+        claimed = _claim(shard, numbered, tried=tried, limit=limit, using=using)
+    CAPTURED.inc(numbered)
+    return claimed
+
+
+def _claim(shard: int, numbered: int, *, tried: bool, limit: int | None, using: str) -> Claimed:
+    in_hand = _in_hand(shard, using)
+    if in_hand == [True] or not publishing_is_free(shard, using=using):
+        return Claimed(numbered=numbered, is_free=False)
+    left, failed = _count_deaths(shard, using) if in_hand else (0, [])
+    rows = _take(shard, TRIED if tried else UNTRIED, limit, using)
     return Claimed(numbered=numbered, rows=rows, left=left, failed=failed)
 
 

@@ -16,6 +16,8 @@ class OutboxSettings:
     BELL: str = ""
     #: Dotted path of the ``json.JSONEncoder`` whose ``default`` makes a payload's values JSON.
     JSON_ENCODER: str = "django.core.serializers.json.DjangoJSONEncoder"
+    #: Dotted path of what takes from a payload, ``(object_type, payload)``, what operators mustn't see.
+    REDACT: str = f"{__package__}.redaction.mask"
     #: Rows numbered, and rows published, in one transaction.
     BATCH_ROWS: int = 1000
     #: Payloads published in one transaction may have this many bytes; one row may have more.

@@ -9,6 +9,7 @@ from django.db import connections
 from .conf import outbox_settings
 from .exceptions import ShardBusyError
 from .locks import numbering_lock
+from .metrics import CAPTURED
 from .models import SHARDS, NotificationOutbox, Stream
 
 # Three plain statements: joined into one, PostgreSQL, which thinks of a handful of rows, compares each
@@ -70,11 +71,13 @@ def number(shard: int, *, using: str) -> int:
     the changes of an object. Any process may do it, beside whoever publishes the shard.
     """
     with numbering_lock(shard, using=using):
-        return number_batch(shard, using=using)
+        rows = number_batch(shard, using=using)
+    CAPTURED.inc(rows)
+    return rows
 
 
 def number_batch(shard: int, *, using: str) -> int:
-    """Do what `number` does, for a caller that holds the numbering lock."""
+    """Do what `number` does, for a caller that holds the numbering lock, and counts what it commits."""
     with connections[using].cursor() as cursor:
         cursor.execute(FRESH, [shard, outbox_settings().BATCH_ROWS])
         if not (fresh := cursor.fetchall()):

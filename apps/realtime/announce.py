@@ -1,7 +1,6 @@
 """What is not a save: a notification about an object, or to a user, in the caller's own words."""
 
 import re
-import uuid
 from collections.abc import Mapping
 from typing import Any
 
@@ -43,7 +42,6 @@ def announce(
         object_type=kind.name,
         object_id=str(about.pk),
         payload=encode(payload, event),
-        event_id=uuid.uuid4(),
     )
     capture([notification], using=router.db_for_write(about.__class__, instance=about))
 

@@ -17,6 +17,7 @@ from django.db import (
 )
 
 from .conf import realtime_settings
+from .metrics import present
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -129,6 +130,14 @@ async def _awaited(future: "Future[T]", *, is_shared: bool = False) -> T:
 def _for_sockets() -> ThreadPoolExecutor:
     threads = realtime_settings().DATABASE_THREADS
     return ThreadPoolExecutor(threads, thread_name_prefix="realtime-database")
+
+
+def reads_waiting() -> int:
+    """Return how many reads for sockets no thread has begun yet."""
+    return _for_sockets()._work_queue.qsize()
+
+
+present.asked["notifier_database_reads_waiting"] = reads_waiting
 
 
 @lru_cache

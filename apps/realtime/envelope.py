@@ -20,7 +20,8 @@ def envelope(row: Row) -> dict[str, Any]:
 
     ``frame`` is the text for the sockets, encoded once for all of them; it is empty, a hint to read
     the database, if the text is too large for the layer. ``ends`` says that the object is gone,
-    ``is_move`` that what was announced before is perhaps not for those who may see it now.
+    ``is_move`` that what was announced before is perhaps not for those who may see it now; ``at`` is when
+    the row was written.
     Raises UnknownObjectTypeError if the row can't be shown.
     """
     frame = "" if row.payload is None else notification_frame(row)
@@ -32,6 +33,7 @@ def envelope(row: Row) -> dict[str, Any]:
         "frame": frame if len(frame.encode()) <= realtime_settings().FRAME_BYTES else "",
         "ends": ends(row),
         "is_move": row.is_move,
+        "at": row.created_at,
     }
 
 

@@ -12,6 +12,7 @@ from .close_codes import CloseCode
 from .conf import realtime_settings
 from .database import DATABASE_AWAY, in_database, shared
 from .grants import session_mark
+from .metrics import DELAY, DUPLICATES, GAP, RESYNCED, present
 from .registry import kind_of_collection
 from .resume import read_items, read_present
 from .rights import KEEP
@@ -39,8 +40,15 @@ class ForwardingSocket(Socket):
         verdict = subscription.judge(message["epoch"], message["offset"], is_complete=is_complete)
         if verdict is Verdict.FORWARD:
             await self._forward(subscription, message["offset"], message["frame"], message["ends"])
+            # The message is the same for all sockets of the process: the first one notes it.
+            if written_at := message.pop("at", ""):
+                DELAY.observe_rows([written_at])
+                _trace(message)
         elif verdict is Verdict.CATCH_UP:
+            GAP.inc()
             self.remind("catch_up", stream)
+        else:
+            DUPLICATES.inc()
 
     async def probe(self, message: Message) -> None:
         """Called when the relay has asked whether the channel layer is there. It is."""
@@ -84,6 +92,7 @@ class ForwardingSocket(Socket):
     ) -> None:
         await self.send({"type": "websocket.send", "text": frame})
         subscription.offset = offset
+        present.deliveries += 1
         if ends:
             await self._end(subscription, "deleted")
 
@@ -95,6 +104,7 @@ class ForwardingSocket(Socket):
             await self._end(subscription, "revoked")
             return
         subscription.move_to(present.position)
+        RESYNCED[reason].inc()
         await self.send_frame(frames.resynced(subscription, present.payload, reason))
         self.show(subscription, {})
 
@@ -163,6 +173,14 @@ class ForwardingSocket(Socket):
 
     def _is_followed(self, subscription: Subscription) -> bool:
         return self.subscriptions.get(subscription.stream) is subscription
+
+
+def _trace(message: Message) -> None:
+    """Say, to who wants to know, that a notification has come this far."""
+    if logger.isEnabledFor(logging.DEBUG):
+        event_id = json.loads(message["frame"])["event_id"]
+        extra = {"action": "forwarded", "event_id": event_id, "stream": message["stream"]}
+        logger.debug("Forwarded", extra={**extra, "offset": message["offset"]})
 
 
 def note_away(error: Exception) -> None:

@@ -16,6 +16,7 @@ from channels_redis.pubsub import RedisPubSubChannelLayer, RedisPubSubLoopLayer
 from channels_redis.utils import _consistent_hash, _wrap_close, decode_hosts
 
 from .link import Link
+from .metrics import DROPPED, present
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +47,9 @@ def standing() -> str | None:
     """Return ``live`` or ``away``, which the channel layer is; None if this process can't tell."""
     is_away = getattr(get_channel_layer(), "is_away", None)
     return None if is_away is None else ("away" if is_away else "live")
+
+
+present.asked["notifier_channel_layer_up"] = lambda: standing() != "away"
 
 
 class NotificationLoopLayer(RedisPubSubLoopLayer):
@@ -169,6 +173,7 @@ class Queue:
     def put(self, message: dict[str, Any], size: int) -> None:
         """Have a message of ``size`` bytes wait."""
         if len(self) >= self._messages or self._bytes + size > self._size:
+            DROPPED.inc(len(self) + 1)
             while len(self):
                 self._queue.get_nowait()
             message, size, self._bytes = BEHIND, 0, 0

@@ -29,11 +29,16 @@ async def positions_of(sockets: Iterable[Socket]) -> dict[str, Position]:
 
 def compare(
     socket: Socket, now: Mapping[str, Position], before: Mapping[str, Position | None]
-) -> None:
-    """Remind a socket of what lags."""
-    for stream, subscription in socket.subscriptions.items():
-        if subscription.lags(now.get(stream), before.get(stream)):
-            socket.remind("catch_up", stream)
+) -> int:
+    """Remind a socket of what lags; return of how much."""
+    lagging = [
+        stream
+        for stream, subscription in socket.subscriptions.items()
+        if subscription.lags(now.get(stream), before.get(stream))
+    ]
+    for stream in lagging:
+        socket.remind("catch_up", stream)
+    return len(lagging)
 
 
 def is_doubtful(socket: Socket, now: Mapping[str, Position]) -> bool:

@@ -14,6 +14,7 @@ from ..outbox.models import shard_of
 from ..outbox.numbering import number_overdue
 from .conf import realtime_settings
 from .database import DATABASE_AWAY, in_rounds, limited
+from .metrics import BEHIND, LOST, present
 from .positions import batches, compare, is_doubtful, positions_of
 from .rights import IN_THE_DARK, rule
 from .socket import Socket
@@ -113,7 +114,7 @@ class Rounds:
         self._seen = now
         for sockets in batches(self.sockets, AT_ONCE):
             for socket in sockets:
-                compare(socket, now, before)
+                LOST.inc(compare(socket, now, before))
             self.doubt(socket for socket in sockets if is_doubtful(socket, now))
             await asyncio.sleep(0)  # others have something to do, too
 
@@ -148,7 +149,7 @@ class Rounds:
             _note(error)
             return
         for socket in sockets:
-            compare(socket, now, now)
+            BEHIND.inc(compare(socket, now, now))
         self.doubt(socket for socket in sockets if is_doubtful(socket, now))
 
 
@@ -189,3 +190,18 @@ def count_sockets() -> tuple[int, int]:
 def rounds() -> Rounds:
     """Return the rounds of the running event loop."""
     return _rounds.setdefault(asyncio.get_running_loop(), Rounds())
+
+
+def all_sockets() -> list[Socket]:
+    """Return the sockets of this process, whose users are known. Any thread may ask."""
+    return [socket for each in list(_rounds.values()) for socket in list(each.sockets)]
+
+
+def _subscriptions() -> int:
+    return sum(len(socket.subscriptions) for socket in all_sockets())
+
+
+present.asked |= {
+    "notifier_sockets": lambda: len(all_sockets()),
+    "notifier_subscriptions": _subscriptions,
+}

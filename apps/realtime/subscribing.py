@@ -13,6 +13,7 @@ from .conf import realtime_settings
 from .database import DATABASE_AWAY, shared
 from .exceptions import CommandError
 from .forwarding import ForwardingSocket, note_away
+from .metrics import RESUME
 from .resume import Opened, Wish, open_wishes, read_present
 from .subscriptions import Subscription
 
@@ -99,6 +100,7 @@ class SubscribingSocket(ForwardingSocket):
         subscription.move_to(opened.position)
         page = None
         if opened.missed:
+            RESUME.inc()
             reading = shared(read_page, subscription.stream, subscription.offset)
             try:
                 page = await _answer(reading, [subscription.stream])

@@ -89,6 +89,7 @@ def test_the_envelope_carries_position_and_frame():
         "offset": 42,
         "ends": False,
         "is_move": False,
+        "at": FRAME["at"],
     } == message
 
 

@@ -8,6 +8,7 @@ import time
 import pytest
 from django.conf import settings as django_settings
 
+from tests.metrics import Metric
 from tests.proxy import Proxy
 from workers import bell
 from workers.app import app
@@ -64,6 +65,22 @@ def test_a_sweep_does_not_mind_the_bell():
     bell._redis().set(bell.KEY, "default")
     assert bell.sweep(app)
     assert 1 == waiting()
+
+
+def test_counts_how_it_rang(settings):
+    """
+    Rung once, ringing after that, and silent where Redis is away, also while nobody asks it.
+    """
+    bells = {o: Metric("notifier_bells_total", outcome=o) for o in ("rung", "ringing", "silent")}
+    for _ in range(3):
+        bell.ring("default")
+    assert [1, 2, 0] == [metric.grown for metric in bells.values()]
+    settings.REDIS_URL = "redis://127.0.0.1:1"
+    bell._redis.cache_clear()
+    for _ in range(2):
+        bell.ring("default")
+    assert [0, 0, 2] == [metric.grown for metric in bells.values()]
+    settings.REDIS_URL = REDIS_URL
 
 
 class TestOutage:

@@ -33,6 +33,25 @@ class TestPoison:
             poison.attempts,
         )
 
+    def test_keeps_its_secrets(self, settings, relay, sent, caplog):
+        """
+        An error that quotes what it failed at shows nothing of it that operators mustn't see.
+        """
+        settings.CHANNEL_LAYERS = {"default": {"BACKEND": "tests.layers.TalkativeLayer"}}
+        settings.OUTBOX = {"MAX_ATTEMPTS": 2, "BACKOFF_BASE_SECONDS": 0}
+        announce(payload='{"title": "Login", "password": "hunter2"}')
+        while NotificationOutbox.objects.pending().exists():
+            relay.drain()
+        poison = NotificationOutbox.objects.failed().get()
+        lines = [record.error for record in caplog.records if hasattr(record, "outbox_id")]
+        assert 2 == len(lines)
+        for text in (poison.error_message, poison.error_traceback, *lines):
+            assert "It refuses" in text
+            assert "Login" in text
+        assert (
+            "hunter2" not in f"{poison.error_message}{poison.error_traceback}{lines}{caplog.text}"
+        )
+
     def test_a_thousand_of_them_take_nobodys_place(self, settings, relay, sent):
         """
         However many are due again, what is good goes first, in the same drain.

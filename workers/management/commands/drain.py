@@ -10,6 +10,7 @@ from django.db import DEFAULT_DB_ALIAS
 
 from apps.outbox.models import NotificationOutbox
 
+from ...listener import listen
 from ...relay import DATABASE_AWAY, Relay
 from ...reports import Reporter
 
@@ -49,6 +50,7 @@ class Command(BaseCommand):
         self.stdout.write(outcome)
 
     def _drain_forever(self, relay: Relay, interval: float) -> None:
+        listen()
         stop = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             # The batch in hand is settled first.

@@ -1,0 +1,46 @@
+"""What Django's reports of errors show of the variables in a traceback: nothing that is a secret."""
+
+from types import FrameType
+from typing import Any
+
+from django.http import HttpRequest
+from django.views.debug import SafeExceptionReporterFilter
+
+from apps.outbox.redaction import REDACTED, SECRET, mask
+
+#: Whose variables are payloads, rows and envelopes; and whose are, and those of all that they call.
+OURS = ("apps.outbox", "apps.realtime", "workers")
+CARRIERS = ("apps.outbox.capture", "apps.outbox.payload", "apps.realtime", "workers")
+
+
+class ReportFilter(SafeExceptionReporterFilter):
+    """Django's, which hides settings, and hides variables also while debugging."""
+
+    def is_active(self, request: HttpRequest | None) -> bool:
+        """Called for each report; Django's is active in deployments only."""
+        return True
+
+    def get_traceback_frame_variables(
+        self, request: HttpRequest | None, tb_frame: FrameType
+    ) -> Any:
+        """Called for each frame of a traceback."""
+        found: list[tuple[str, Any]] = list(
+            super().get_traceback_frame_variables(request, tb_frame)
+        )
+        is_hidden = _is_of(tb_frame, OURS) or _is_called_by(tb_frame, CARRIERS)
+        return [(name, REDACTED if is_hidden else _masked(name, value)) for name, value in found]
+
+
+def _is_called_by(frame: FrameType, modules: tuple[str, ...]) -> bool:
+    caller = frame.f_back
+    while caller is not None and not _is_of(caller, modules):
+        caller = caller.f_back
+    return caller is not None
+
+
+def _is_of(frame: FrameType, modules: tuple[str, ...]) -> bool:
+    return str(frame.f_globals.get("__name__", "")).startswith(modules)
+
+
+def _masked(name: str, value: Any) -> Any:
+    return REDACTED if SECRET.search(name) else mask("", value)

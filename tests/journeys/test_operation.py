@@ -1,0 +1,235 @@
+"""What an operator sees of real processes: what they counted, whether they serve, what they said."""
+
+import asyncio
+import http.client
+import json
+import os
+import re
+import signal
+import socket
+import time
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+
+import psutil
+import pytest
+import websockets
+from rest_framework.authtoken.models import Token
+
+from apps.outbox.models import NotificationOutbox
+from apps.realtime import hashids
+from tests.metrics import series
+from tests.processes import PATIENCE, free_port, wait_until
+from tests.sockets import in_thread, subject
+from tests.workers.clients import BareSocket
+
+pytestmark = pytest.mark.django_db(transaction=True)
+CHANGES = 20
+OUTCOMES = ("rung", "ringing", "silent")
+
+
+def get(port, path):
+    """Return the status and the text of what a process answers."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode()
+    finally:
+        connection.close()
+
+
+def scrape(port):
+    status, text = get(port, "/metrics")
+    assert 200 == status
+    return series(text)
+
+
+@pytest.fixture
+def rename(site, ticket, demo):
+    """Return a function that changes a ticket's title over REST, in a request of some id."""
+    token = Token.objects.create(user=demo)
+    public_id = hashids.encode("ticket", ticket.pk)
+
+    def rename(title, request_id=""):
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{site.port}/api/tickets/{public_id}/",
+            json.dumps({"title": title}).encode(),
+            {
+                "Authorization": f"Token {token.key}",
+                "Content-Type": "application/json",
+                "X-Request-ID": request_id,
+            },
+            method="PATCH",
+        )
+        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
+            return answer.headers["X-Request-ID"]
+
+    return rename
+
+
+@asynccontextmanager
+async def following(site, ticket, demo):
+    """A socket, subscribed to a ticket."""
+    token = await in_thread(Token.objects.get, user=demo)
+    async with websockets.connect(
+        f"ws://127.0.0.1:{site.daphne_port}/ws/notifications/",
+        additional_headers={"Authorization": f"Token {token.key}"},
+    ) as client:
+        await client.send(json.dumps(subject(ticket)))
+        for kind in ("hello", "subscribed"):
+            assert kind == json.loads(await client.recv())["type"]
+        yield client
+
+
+async def receive(client):
+    async with asyncio.timeout(PATIENCE):
+        return json.loads(await client.recv())
+
+
+def bells(port):
+    shown = scrape(port)
+    return sum(shown[f'notifier_bells_total{{outcome="{outcome}"}}'] for outcome in OUTCOMES)
+
+
+def kill_children(process, least):
+    """Kill the children of a process; return when it has as many new ones."""
+    parent = psutil.Process(process.pid)
+    old = parent.children()
+    for child in old:
+        child.kill()
+    wait_until(lambda: len(set(parent.children()) - set(old)) >= least, "it has new children")
+
+
+@pytest.mark.usefixtures("published")
+async def test_counts_are_what_happened(site, ticket, demo, rename):
+    """
+    Of two web processes, of two children of a worker, of Daphne; whoever is killed, what it counted stays.
+    """
+    worker_port = free_port()
+    site.environment |= {
+        "WEB_CONCURRENCY": "2",
+        "WORKER_CONCURRENCY": "2",
+        "WORKER_METRICS_PORT": str(worker_port),
+    }
+    await asyncio.to_thread(site.start, "web", "worker", "daphne")
+
+    def relayed():
+        shown = scrape(worker_port)
+        return [shown[f"notifier_rows_{outcome}_total"] for outcome in ("captured", "published")]
+
+    async def change(titles):
+        with ThreadPoolExecutor(8) as threads:
+            await asyncio.gather(
+                *(asyncio.wrap_future(threads.submit(rename, title)) for title in titles)
+            )
+        for _ in titles:
+            await receive(client)
+
+    async with following(site, ticket, demo) as client:
+        await change([f"Change {number}" for number in range(CHANGES)])
+        rows = await in_thread(NotificationOutbox.objects.filter(event="UPDATE_TICKET").count)
+        assert CHANGES == bells(site.port)
+        wait_until(lambda: [rows, rows] == relayed(), "the worker has settled all")
+        live = scrape(site.daphne_port)
+        assert [1, 1, CHANGES, 1] == [
+            live[f"notifier_{name}"]
+            for name in ("sockets", "subscriptions", "deliveries_total", "channel_layer_up")
+        ]
+        assert CHANGES == live["notifier_delivery_delay_seconds_count"]
+        assert (1, 0) == (live["notifier_database_up"], live["notifier_backlog_rows"])
+        assert rows == scrape(worker_port)["notifier_publish_delay_seconds_count"]
+
+        for name in ("web", "worker"):
+            await asyncio.to_thread(kill_children, site.running[name], 2)
+        assert CHANGES == bells(site.port)
+        assert [rows, rows] == relayed()
+        await change(["After it"])
+        assert CHANGES + 1 == bells(site.port)
+        wait_until(lambda: relayed()[0] > rows, "the new children count, too")
+    ended = 'notifier_sockets_closed_total{code="1000"}'
+    wait_until(lambda: scrape(site.daphne_port)[ended] == 1, "its end is counted")
+    assert 0 == scrape(site.daphne_port)["notifier_sockets"]
+
+
+@pytest.mark.usefixtures("published")
+async def test_one_word_finds_a_change_in_every_log(site, ticket, demo, rename):
+    """
+    The request's line has its id and its events' mark; what became of it has the mark, down to the frame.
+    """
+    site.environment |= {"LOG_FORMAT": "json", "LOG_LEVEL": "DEBUG"}
+    await asyncio.to_thread(site.start, "web", "worker", "daphne")
+    async with following(site, ticket, demo) as client:
+        assert "order-4711" == await asyncio.to_thread(rename, "Traced", "order-4711")
+        frame = await receive(client)
+    (request,) = lines(site, "web", '"request_id": "order-4711"', action="request")
+    mark = request["events"]
+    assert frame["event_id"].startswith(mark)
+    streams = {f"ticket:{ticket.pk}", f"project.tickets:{ticket.project_id}"}
+    for name, action in (("web", "captured"), ("worker", "published")):
+        wait_until(
+            lambda n=name, a=action: (
+                streams == {line["stream"] for line in lines(site, n, mark, action=a)}
+            ),
+            f"{name} has said all of it",
+        )
+    wait_until(lambda: lines(site, "daphne", mark, action="forwarded"), "daphne has it")
+    # By its own id, too, where the request was at work.
+    assert lines(site, "web", "order-4711", action="captured")
+    found = NotificationOutbox.objects.filter(event_id__startswith=mark)
+    assert streams == set(await in_thread(lambda: list(found.values_list("stream", flat=True))))
+
+
+def lines(site, name, word, *, action):
+    """Return the lines of a log that have a word, and are about something."""
+    found = re.findall(rf"^{{.*{re.escape(word)}.*}}$", site.log(name), re.MULTILINE)
+    return [line for line in map(json.loads, found) if line.get("action") == action]
+
+
+def test_without_a_database_probes_are_answered(site):
+    """
+    It takes connections and says nothing: who asks has an answer soon, and a process that lives is not ready.
+    """
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        port = silent.getsockname()[1]
+        site.environment["DATABASE_URL"] = f"postgresql://nobody@127.0.0.1:{port}/nothing"
+        site.start("web", "daphne")
+        for server in (site.port, site.daphne_port):
+            begun = time.monotonic()
+            assert 0 == scrape(server)["notifier_database_up"]
+            assert (200, {"alive": True}) == asked(server, "/healthz")
+            status, found = asked(server, "/readyz")
+            assert (503, "away") == (status, found["database"])
+            assert time.monotonic() - begun < PATIENCE
+
+
+def asked(port, path):
+    status, text = get(port, path)
+    return status, json.loads(text)
+
+
+@pytest.mark.usefixtures("published")
+def test_who_is_told_to_stop_is_not_ready(site, demo):
+    """
+    Daphne lets nobody in any more; a balancer that keeps a connection open is told on it.
+    """
+    token = Token.objects.create(user=demo)
+    site.start("daphne")
+    balancer = http.client.HTTPConnection("127.0.0.1", site.daphne_port, timeout=PATIENCE)
+    balancer.request("GET", "/readyz")
+    answer = balancer.getresponse()
+    assert (200, True) == (answer.status, json.loads(answer.read())["ready"])
+    authorization = {"Authorization": f"Token {token.key}"}
+    with BareSocket(site.daphne_port, "/ws/notifications/", **authorization) as client:
+        next(client.frames())  # one that won't answer the close: Daphne waits for it
+        os.kill(site.running["daphne"].pid, signal.SIGTERM)
+        status = 200
+        while status == 200:
+            balancer.request("GET", "/readyz")
+            answer = balancer.getresponse()
+            status, found = answer.status, json.loads(answer.read())
+    balancer.close()
+    assert (503, True) == (status, found["stopping"])
