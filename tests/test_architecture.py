@@ -27,6 +27,7 @@ LAYERS = {
         {"exceptions", "conf", "backoff", "operations", "shell"},
         {"payload", "models", "bell", "locks", "stored"},
         {"announcers", "attempts", "epochs", "numbering", "replay", "retention"},
+        {"backlog", "instances"},
         {"rows"},
         {"claim", "history"},
         {"capture"},
