@@ -26,7 +26,7 @@ LAYERS = {
     "apps.outbox": [
         {"exceptions", "conf", "backoff", "operations", "shell"},
         {"payload", "models", "bell", "locks", "stored"},
-        {"announcers", "attempts", "epochs", "numbering", "replay", "retention"},
+        {"announcers", "attempts", "epochs", "numbering", "replay", "retention", "schema"},
         {"backlog", "instances"},
         {"rows"},
         {"claim", "history"},

@@ -8,4 +8,6 @@ class WorkersConfig(AppConfig):
     label = "workers"
 
     def ready(self) -> None:
+        from . import checks  # noqa: F401, PLC0415  # registers the system checks
+
         register("doctor", "workers.doctor.command")

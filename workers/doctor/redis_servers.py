@@ -35,7 +35,7 @@ def servers() -> dict[str, redis.Redis]:
 def are_there() -> Answer:
     """Each Redis can be reached, is new enough, and can be written."""
     findings: list[Finding] = []
-    seen = ""
+    seen = []
     for name, client in servers().items():
         try:
             start = time.monotonic()
@@ -45,10 +45,10 @@ def are_there() -> Answer:
         except redis.RedisError as error:
             findings.append(_unusable(name, error))
             continue
-        seen = f"Redis {version} in {milliseconds:.0f} ms"
+        seen.append(f"Redis {version}, connected in {milliseconds:.0f} ms")
         if tuple(map(int, version.split(".")[:2])) < OLDEST:
             findings.append(_too_old(name, version))
-    return unless(findings, f"{len(servers())}: {seen}")
+    return unless(findings, "; ".join(seen))
 
 
 def have_room() -> Answer:

@@ -17,7 +17,7 @@ from .findings import Finding, Result, Verdict
 WORDS = {Verdict.OK: "ok", Verdict.SKIPPED: "-", Verdict.WARN: "warn", Verdict.FAIL: "FAIL"}
 #: Django's own names for what is green, yellow and red on a terminal.
 COLOURS = {Verdict.OK: "SUCCESS", Verdict.WARN: "WARNING", Verdict.FAIL: "ERROR"}
-INDENT = " " * 23
+INDENT = " " * 22
 NARROWEST, WIDEST = 60, 110
 
 
@@ -36,7 +36,7 @@ class Table:
         first, *others = [_parts(finding) for finding in result.findings] or [[("", result.seen)]]
         self._write(f"{word} {result.check:<14}  ", first)
         for parts in others:
-            self._write(INDENT[:-1], parts)
+            self._write(INDENT, parts)
 
     def end(self, results: list[Result], seconds: float) -> None:
         """Write the last line: how many findings, after how long, and the verdict."""

@@ -96,7 +96,7 @@ def has_space(usage: Callable[[str], tuple[int, int, int]] = shutil.disk_usage) 
     if not _is_here(folder):
         return f"{seen}; its disk can't be seen from here"
     total, _, free = usage(folder)
-    seen = f"{seen}; {_megabytes(free)} of {_megabytes(total)} free"
+    seen = f"{seen}; {free / 2**30:.0f} of {total / 2**30:.0f} GB free"
     if free > total * FREE:
         return seen
     return [
