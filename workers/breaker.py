@@ -31,6 +31,8 @@ class Breaker:
     ) -> None:
         self._name, self._clock, self._jitter = name, clock, jitter
         self._failures = 0
+        #: Why it is open, in a line; None while it is closed.
+        self.why: str | None = None
         self._since = self._said = self._probe_at = 0.0
 
     @property
@@ -49,6 +51,7 @@ class Breaker:
         longest = min(LONGEST_SECONDS, FIRST_SECONDS * 2.0 ** min(self._failures, 16))
         self._probe_at = now + longest * self._jitter()
         self._failures += 1
+        self.why = " ".join(str(error).split()) or type(error).__name__
         if self._failures == 1:
             self._since = now
         if self._failures == 1 or now - self._said >= REMINDER_SECONDS:
@@ -57,7 +60,7 @@ class Breaker:
                 "%s is away, for %d seconds by now: %s. Notifications wait in the outbox.",
                 self._name,
                 now - self._since,
-                " ".join(str(error).split()) or type(error).__name__,
+                self.why,
                 extra={"action": "breaker_open"},
             )
 
@@ -67,4 +70,4 @@ class Breaker:
             away = self._clock() - self._since
             extra = {"action": "breaker_closed"}
             logger.warning("%s is back after %d seconds.", self._name, away, extra=extra)
-        self._failures = 0
+        self._failures, self.why = 0, None

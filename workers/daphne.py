@@ -6,17 +6,23 @@ import os
 import sys
 from typing import Any
 
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
-
+import django
 from daphne.cli import CommandLineInterface
 from daphne.server import Server
 from daphne.ws_protocol import WebSocketProtocol
 from twisted.internet import defer, reactor
 
-from apps.realtime.close_codes import CloseCode
-from apps.realtime.conf import realtime_settings
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+django.setup()
 
-from .connections import FAREWELL_SECONDS, HTTPConnection, NotificationProtocol
+# Models exist only from here on.
+from apps.realtime.close_codes import CloseCode  # noqa: E402
+from apps.realtime.conf import realtime_settings  # noqa: E402
+from apps.realtime.layers import standing  # noqa: E402
+from apps.realtime.rounds import count_sockets  # noqa: E402
+
+from .connections import FAREWELL_SECONDS, HTTPConnection, NotificationProtocol  # noqa: E402
+from .reports import Reporter  # noqa: E402
 
 #: Connections that may wait to be let in: after a restart all clients come at once. Twisted's 50 has the
 #: others try again after a second, then two, then four.
@@ -99,6 +105,12 @@ def _reconnect() -> bytes:
     return json.dumps({"reconnect": window}, separators=(",", ":")).encode()
 
 
+def facts() -> dict[str, Any]:
+    """Return how this process is, as JSON; from any thread."""
+    sockets, subscriptions = count_sockets()
+    return {"sockets": sockets, "subscriptions": subscriptions, "layer": standing()}
+
+
 class CommandLine(CommandLineInterface):
     """Daphne's command line; its options are Daphne's, but for pings."""
 
@@ -109,7 +121,8 @@ def main(arguments: list[str]) -> None:
     """Serve until SIGTERM."""
     limit = str(realtime_settings().COMMAND_BYTES)
     limits = ["--websocket-max-message-size", limit, "--websocket-max-frame-size", limit]
-    CommandLine().run([*limits, *arguments])
+    with Reporter("daphne", facts):
+        CommandLine().run([*limits, *arguments])
 
 
 if __name__ == "__main__":

@@ -6,7 +6,8 @@ import time
 from collections import defaultdict
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Self
+from datetime import UTC, datetime
+from typing import Any, Self
 
 from django.db import InterfaceError, InternalError, OperationalError, close_old_connections
 
@@ -50,6 +51,8 @@ class Relay:
         self.using = using
         self.breaker = Breaker("The channel layer")
         self._database = Breaker("The database")
+        #: When a drain ended last that the channel layer did not hinder.
+        self.drained_at: datetime | None = None
         self._most = outbox_settings().BATCH_ROWS
         self._runner = asyncio.Runner()
         # The runner ends it well. Its own `run` spends time on Ctrl-C, which ends a drain anyway.
@@ -65,6 +68,11 @@ class Relay:
         """Close the connections to the channel layer."""
         self._runner.close()
 
+    def facts(self) -> dict[str, Any]:
+        """Return how it is, as JSON, to who reports it; from any thread."""
+        drained_at = None if self.drained_at is None else self.drained_at.isoformat()
+        return {"breaker": self.breaker.why, "drained_at": drained_at}
+
     def try_to_drain(self, *, seconds: float = float("inf")) -> Drained:
         """Drain; a database that is away, or took the lock away, is a line in the log."""
         close_old_connections()
@@ -74,6 +82,8 @@ class Relay:
             self._database.fail(error)
             return Drained()
         self._database.succeed()
+        if not self.breaker.is_open:
+            self.drained_at = datetime.now(UTC)
         return drained
 
     def drain(self, *, seconds: float = float("inf")) -> Drained:

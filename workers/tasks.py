@@ -1,7 +1,9 @@
 """The tasks. They carry nothing: what there is to do is in the outbox."""
 
 from functools import lru_cache
+from typing import Any
 
+from celery.signals import worker_process_init, worker_process_shutdown
 from django.db import DEFAULT_DB_ALIAS, close_old_connections
 
 from apps.outbox.retention import prune
@@ -9,6 +11,7 @@ from apps.outbox.retention import prune
 from . import bell
 from .app import app
 from .relay import Relay
+from .reports import Reporter
 
 #: A task is cut short after so long, and another asked for: a worker that is told to stop stops soon, and
 #: other tasks have their turn.
@@ -35,3 +38,20 @@ def prune_outbox() -> None:
 def _relay() -> Relay:
     # One for each process, so that its connections to the channel layer outlive the task.
     return Relay(using=DEFAULT_DB_ALIAS)
+
+
+@lru_cache
+def _reporter() -> Reporter:
+    return Reporter("worker", _relay().facts)
+
+
+@worker_process_init.connect
+def start_reporting(**_: Any) -> None:
+    """Called in each of the worker's processes when it begins."""
+    _reporter().start()
+
+
+@worker_process_shutdown.connect
+def stop_reporting(**_: Any) -> None:
+    """Called in each of the worker's processes when it ends in order."""
+    _reporter().stop()

@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Iterable
 from typing import Any
 
+from channels.layers import get_channel_layer
 from channels_redis.pubsub import RedisPubSubChannelLayer, RedisPubSubLoopLayer
 from channels_redis.utils import _consistent_hash, _wrap_close, decode_hosts
 
@@ -33,6 +34,18 @@ class NotificationChannelLayer(RedisPubSubChannelLayer):
             )
             _wrap_close(self, loop)
         return self._layers[loop]  # type: ignore[no-any-return]
+
+    @property
+    def is_away(self) -> bool | None:
+        """Whether a Redis is away, as far as those know who listen to it; None if nobody does."""
+        known = [away for layer in list(self._layers.values()) for away in layer.links_away()]
+        return any(known) if known else None
+
+
+def standing() -> str | None:
+    """Return ``live`` or ``away``, which the channel layer is; None if this process can't tell."""
+    is_away = getattr(get_channel_layer(), "is_away", None)
+    return None if is_away is None else ("away" if is_away else "live")
 
 
 class NotificationLoopLayer(RedisPubSubLoopLayer):
@@ -93,6 +106,10 @@ class NotificationLoopLayer(RedisPubSubLoopLayer):
             batch.append((name, self.channel_layer.serialize(message)))
         for link, batch in batches.items():
             await link.publish_many(batch)
+
+    def links_away(self) -> list[bool]:
+        """Return of each Redis that is listened to whether it is away."""
+        return [link.is_away for link in self._shards if link.is_away is not None]
 
     async def flush(self) -> None:
         """Forget every channel and group, and close the connections."""

@@ -66,6 +66,11 @@ class Link:
         self._awaited: dict[str, asyncio.Future[None]] = {}
         self._unheard: set[str] = set()
 
+    @property
+    def is_away(self) -> bool | None:
+        """Whether Redis is away, as far as is known; None as long as nobody listens."""
+        return None if self._task is None else self._away
+
     async def publish(self, name: str, data: bytes) -> None:
         """Send one message. Raises RedisError."""
         await self._redis.publish(name, data)

@@ -180,6 +180,12 @@ def _note(error: Exception, streams: Sequence[str] = ()) -> None:
 _rounds: "WeakKeyDictionary[asyncio.AbstractEventLoop, Rounds]" = WeakKeyDictionary()
 
 
+def count_sockets() -> tuple[int, int]:
+    """Return how many sockets this process has, and how many subscriptions; from any thread."""
+    sockets = [socket for each in list(_rounds.values()) for socket in list(each.sockets)]
+    return len(sockets), sum(len(socket.subscriptions) for socket in sockets)
+
+
 def rounds() -> Rounds:
     """Return the rounds of the running event loop."""
     return _rounds.setdefault(asyncio.get_running_loop(), Rounds())

@@ -64,4 +64,4 @@ def test_an_outage_is_said_once(caplog):
         assert 1 == caplog.text.count("The broker is away")
     scheduler.app = app
     scheduler.apply_entry(entry(SWEEP))
-    assert not scheduler.broker_is_away
+    assert scheduler.broker is None

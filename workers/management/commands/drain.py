@@ -2,6 +2,7 @@
 
 import signal
 import threading
+from datetime import UTC, datetime
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -10,6 +11,7 @@ from django.db import DEFAULT_DB_ALIAS
 from apps.outbox.models import NotificationOutbox
 
 from ...relay import DATABASE_AWAY, Relay
+from ...reports import Reporter
 
 
 class Command(BaseCommand):
@@ -53,7 +55,13 @@ class Command(BaseCommand):
             signal.signal(number, lambda *_: stop.set())
         self.stdout.write("Draining. Ctrl-C stops.")
         self.stdout.flush()
-        while not stop.is_set():
-            # Cut short again and again, so that a long backlog doesn't keep it from stopping.
-            is_cut_short = relay.try_to_drain(seconds=interval).is_cut_short
-            stop.wait(0 if is_cut_short else interval)
+        with Reporter("worker", lambda: _facts(relay)):
+            while not stop.is_set():
+                # Cut short again and again, so that a long backlog doesn't keep it from stopping.
+                is_cut_short = relay.try_to_drain(seconds=interval).is_cut_short
+                stop.wait(0 if is_cut_short else interval)
+
+
+def _facts(relay: Relay) -> dict[str, Any]:
+    """Return how it is, as JSON: a worker that needs no beat."""
+    return {**relay.facts(), "swept_at": datetime.now(UTC).isoformat()}
