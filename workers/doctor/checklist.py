@@ -1,12 +1,10 @@
 """All checks, in the order in which they are made: who is needed comes first."""
 
-from functools import partial
-
 from django.conf import settings
 
 from apps.realtime.database import limited
 
-from . import configuration, database, layer, outbox, processes, redis_servers, tables
+from . import configuration, database, flow, layer, outbox, processes, redis_servers, room, tables
 from .findings import Check
 
 
@@ -22,20 +20,20 @@ def checklist() -> list[Check]:
         Check("indexes", limited(tables.are_whole), {"migrations"}),
         Check("vacuum", limited(tables.are_vacuumed), {"migrations"}),
         Check("transactions", limited(tables.are_not_held_back), {"database"}),
-        Check("connections", limited(database.has_room), {"migrations"}),
-        Check("disk", limited(tables.has_space), {"migrations"}),
+        Check("connections", limited(room.has_connections), {"migrations"}),
+        Check("disk", limited(room.has_disk), {"migrations"}),
         Check("redis", redis_servers.are_there),
         Check("redis-memory", redis_servers.have_room, {"redis"}),
         Check("redis-clock", redis_servers.agree_on_the_time, {"redis"}),
         Check("layer", layer.loops_back, {"redis"}),
         Check("broker", layer.broker_answers, {"redis"} if broker_is_redis else ()),
-        Check("workers", limited(partial(processes.live, "worker")), {"migrations"}),
-        Check("beat", limited(partial(processes.live, "beat")), {"migrations"}),
-        Check("daphne", limited(partial(processes.live, "daphne")), {"migrations"}),
-        Check("bell", processes.bell_is_heard, {"redis", "broker", "workers"}),
-        Check("sweep", limited(processes.beat_sweeps), {"broker", "beat"}),
-        Check("relay", limited(processes.workers_publish), {"layer", "workers", "sweep"}),
-        Check("sockets", limited(processes.sockets_hear), {"layer", "daphne"}),
+        Check("workers", limited(processes.workers_live), {"migrations"}),
+        Check("beat", limited(processes.beat_lives), {"migrations"}),
+        Check("daphne", limited(processes.daphne_lives), {"migrations"}),
+        Check("bell", flow.bell_is_heard, {"redis", "broker", "workers"}),
+        Check("sweep", limited(flow.beat_sweeps), {"broker", "beat"}),
+        Check("relay", limited(flow.workers_publish), {"layer", "workers", "sweep"}),
+        Check("sockets", limited(flow.sockets_hear), {"layer", "daphne"}),
         Check("claims", limited(outbox.has_no_orphans), {"migrations", "relay"}),
         Check("backlog", limited(outbox.keeps_up), {"migrations"}),
         Check("failed-rows", limited(outbox.has_no_failed_rows), {"migrations"}),

@@ -2,22 +2,14 @@
 
 import time
 
-from django.db import DEFAULT_DB_ALIAS, DatabaseError, InterfaceError, connection
+from django.db import DatabaseError, InterfaceError, connection
 from django.db.migrations.executor import MigrationExecutor
-
-from apps.outbox.instances import known
-from apps.realtime.conf import realtime_settings
 
 from .clocks import skew
 from .findings import Answer, Finding, unless
 
 #: Statements of the relay and of catch-ups may take a second or two under load.
 SHORTEST_TIMEOUT_MS = 5000
-#: The share of the connections that may be in use.
-CROWDED = 0.8
-#: Threads that have a connection: a worker's child and a Daphne, each with its reporter's; of a
-#: Daphne besides its sockets' DATABASE_THREADS also those of its rounds, and asgiref's.
-WORKER, DAPHNE = 2, 4
 
 ABOUT = """
 SELECT current_setting('server_version'), pg_is_in_recovery(), current_setting('transaction_read_only') = 'on'
@@ -34,15 +26,6 @@ PROMISES = {
 TIMEOUTS = ("statement_timeout", "transaction_timeout")
 # In milliseconds, as pg_settings has them; 0 is none.
 SETTINGS = "SELECT name, setting FROM pg_settings WHERE name = ANY(%s)"
-# All that a role without privileges sees of others is that they are there.
-CONNECTIONS = """
-SELECT count(*) FILTER (WHERE usesysid IS NOT NULL), least(
-    current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
-        - coalesce(current_setting('reserved_connections', true)::int, 0),
-    (SELECT nullif(datconnlimit, -1) FROM pg_database WHERE datname = current_database()),
-    (SELECT nullif(rolconnlimit, -1) FROM pg_roles WHERE rolname = current_user)
-) FROM pg_stat_activity
-"""
 
 
 def is_there() -> Answer:
@@ -106,26 +89,6 @@ def is_migrated() -> Answer:
     ]
 
 
-def has_room() -> Answer:
-    """There are connections for all that may want one."""
-    with connection.cursor() as cursor:
-        cursor.execute(CONNECTIONS)
-        used, most = cursor.fetchone()
-    wanted = sum(_threads(each.kind) for each in known(using=DEFAULT_DB_ALIAS) if each.is_alive)
-    crowded, short = used > most * CROWDED, wanted > most
-    seen = f"{used} of {most} in use; the processes that report may want {wanted}"
-    if not (crowded or short):
-        return seen
-    return [
-        Finding(
-            what=f"Connections: {seen}.",
-            why="Who gets none can't save, publish or read back until somebody leaves.",
-            cure="Raise max_connections (or the limit of the role or database), run fewer processes, or put "
-            "PgBouncer in between (config/DEPLOYMENT.md).",
-        )
-    ]
-
-
 def agrees_on_the_time() -> Answer:
     """The clocks of this host and of the database agree."""
     with connection.cursor() as cursor:
@@ -134,10 +97,6 @@ def agrees_on_the_time() -> Answer:
         cursor.execute("SELECT extract(epoch FROM clock_timestamp())")
         there = float(cursor.fetchone()[0])
     return skew("PostgreSQL", before, there, time.time())
-
-
-def _threads(kind: str) -> int:
-    return {"worker": WORKER, "daphne": DAPHNE + realtime_settings().DATABASE_THREADS}.get(kind, 1)
 
 
 def _away(error: Exception) -> Finding:

@@ -1,9 +1,5 @@
 """The outbox's tables: their indexes, and whether PostgreSQL can keep them small."""
 
-import shutil
-from collections.abc import Callable
-from pathlib import Path
-
 from django.db import DEFAULT_DB_ALIAS, connection
 
 from apps.outbox.models import Claim, NotificationOutbox, Stream
@@ -16,8 +12,6 @@ TABLES = [model._meta.db_table for model in (NotificationOutbox, Stream, Claim)]
 THRESHOLD, SCALE, MANY_TIMES = 2000, 0.01, 10
 #: A transaction that does nothing may be open for so long, and one that works.
 IDLE_SECONDS, WORKING_SECONDS = 60.0, 600.0
-#: The share of a disk that should be free.
-FREE = 0.1
 
 IS_ON = "SELECT current_setting('autovacuum') = 'on' AND current_setting('track_counts') = 'on'"
 TURNED_OFF = """
@@ -45,9 +39,6 @@ SLOTS = """
 SELECT slot_name, pg_size_pretty(pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn))
 FROM pg_replication_slots WHERE NOT active AND restart_lsn IS NOT NULL
 """
-# Empty for a role that may not know it.
-FOLDER = "SELECT setting FROM pg_settings WHERE name = 'data_directory'"
-SIZES = "SELECT pg_database_size(current_database()), pg_total_relation_size(%s::regclass)"
 
 
 def are_whole() -> Answer:
@@ -85,40 +76,6 @@ def are_not_held_back(idle: float = IDLE_SECONDS, working: float = WORKING_SECON
     return unless(findings, "no old transactions, no unused replication slots")
 
 
-def has_space(usage: Callable[[str], tuple[int, int, int]] = shutil.disk_usage) -> Answer:
-    """The database's disk isn't full, as far as this host can see it."""
-    with connection.cursor() as cursor:
-        cursor.execute(SIZES, [TABLES[0]])
-        database, outbox = cursor.fetchone()
-        cursor.execute(FOLDER)
-        folder = next((setting for (setting,) in cursor.fetchall()), "")
-    seen = f"the database has {_megabytes(database)}, the outbox {_megabytes(outbox)} of it"
-    if not _is_here(folder):
-        return f"{seen}; its disk can't be seen from here"
-    total, _, free = usage(folder)
-    seen = f"{seen}; {free / 2**30:.0f} of {total / 2**30:.0f} GB free"
-    if free > total * FREE:
-        return seen
-    return [
-        Finding(
-            what=f"PostgreSQL's disk is nearly full: {seen}.",
-            why="When it is full nothing can be saved, nor announced.",
-            cure="Free or add space. Not by hand in its folder. The outbox keeps rows for RETENTION_SECONDS; "
-            "`manage.py outbox prune` deletes the older ones.",
-            is_grave=free < total * FREE / 5,
-        )
-    ]
-
-
-def _is_here(folder: str) -> bool:
-    """Whether the database is on this machine, and its folder may be seen."""
-    to = connection.settings_dict
-    host = to["HOST"] or to["OPTIONS"].get("host", "")
-    return (not host or host.startswith("/") or host in {"localhost", "127.0.0.1", "::1"}) and (
-        bool(folder) and Path(folder).exists()
-    )
-
-
 def _not_vacuumed(off: list[str]) -> Finding:
     return Finding(
         what=" for ".join(["Autovacuum is off", *([", ".join(off)] if off else [])]) + ".",
@@ -150,7 +107,3 @@ def _unused(name: str, size: str) -> Finding:
         why="The WAL grows until the disk is full, and then nothing can be saved.",
         cure=f"Start the replica that it is for, or SELECT pg_drop_replication_slot('{name}').",
     )
-
-
-def _megabytes(size: int) -> str:
-    return f"{size / 2**20:.0f} MB"
