@@ -32,6 +32,14 @@ class HangingLayer(InMemoryChannelLayer):
         await asyncio.Event().wait()
 
 
+class ChattyLayer(InMemoryChannelLayer):
+    """Says something else before each message."""
+
+    async def group_send(self, group: str, message: dict[str, Any]) -> None:
+        await super().group_send(group, {"type": "behind"})
+        await super().group_send(group, message)
+
+
 class BrokenLayer(InMemoryChannelLayer):
     """Fails whoever listens, as a layer does whose connection is lost."""
 

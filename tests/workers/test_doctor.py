@@ -10,6 +10,7 @@ from io import StringIO
 
 import pytest
 import redis
+from celery import Celery
 from django.conf import settings as django_settings
 from django.core.management import CommandError, call_command
 from django.core.management.base import OutputWrapper
@@ -571,6 +572,22 @@ class TestLayer:
             }
         }
         assert layer.loops_back().startswith("there and back in ")
+
+    def test_other_messages(self, settings):
+        """
+        What else comes doesn't matter.
+        """
+        settings.CHANNEL_LAYERS = {"default": {"BACKEND": "tests.layers.ChattyLayer"}}
+        assert [] == found(layer.loops_back())
+
+    def test_a_broker_that_is_away(self):
+        """
+        It is said why, without the password.
+        """
+        with Celery("away", broker="redis://:hidden@127.0.0.1:1") as away:
+            finding = one(layer.broker_answers(away))
+        assert finding.what.startswith("The broker can't be used: ")
+        assert "hidden" not in finding.what
 
     def test_mute(self, settings):
         """

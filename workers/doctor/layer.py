@@ -5,6 +5,7 @@ import time
 import uuid
 from typing import Any
 
+from celery import Celery
 from channels.layers import get_channel_layer
 from django.conf import settings
 
@@ -27,17 +28,16 @@ def loops_back() -> Answer:
     number = 1 if len(hosts) == 1 else EACH * len(hosts)
     times = asyncio.run(_send_around(number))
     came = [seconds for seconds in times if seconds is not None]
-    if len(came) < number:
-        return [_lost(number - len(came), number)]
-    return f"there and back in {max(came) * 1000:.1f} ms"
+    lost = [_lost(number - len(came), number)] if len(came) < number else []
+    return unless(lost, f"there and back in {max(came, default=0.0) * 1000:.1f} ms")
 
 
-def broker_answers() -> Answer:
+def broker_answers(celery: Celery = app) -> Answer:
     """Celery's broker can be reached; workers take what waits in it."""
     try:
-        with app.connection_for_write(connect_timeout=2) as broker:
+        with celery.connection_for_write(connect_timeout=2) as broker:
             broker.connect()
-            where, messages = broker.as_uri(), waiting(app, broker)
+            where, messages = broker.as_uri(), waiting(celery, broker)
     except Exception as error:  # noqa: BLE001  # each broker has errors of its own
         return [_away(error)]
     many = [_queued(messages)] if messages > MANY_MESSAGES else []
@@ -57,9 +57,10 @@ async def _send_and_receive(layer: Any, group: str) -> float | None:
         async with asyncio.timeout(RETURN_SECONDS):
             start = time.monotonic()
             await layer.group_send(group, {"type": "probe", "mark": mark})
+            message = await layer.receive(channel)
             # Another doctor's may come, too, and a word that something may have been missed.
-            while (await layer.receive(channel)).get("mark") != mark:
-                pass
+            while message.get("mark") != mark:
+                message = await layer.receive(channel)
             return time.monotonic() - start
     except TimeoutError:
         return None
