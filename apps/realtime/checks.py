@@ -9,7 +9,7 @@ from channels_redis.utils import create_pool, decode_hosts
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register  # noqa: A004
 from django.core.exceptions import ImproperlyConfigured
-from django.db import DEFAULT_DB_ALIAS
+from django.db import DEFAULT_DB_ALIAS, router
 
 from ..outbox.conf import outbox_settings
 from .audience import found_in
@@ -157,6 +157,21 @@ def collections_show_all(**_: Any) -> list[CheckMessage]:
         )
         for kind in kinds()
         if kind.collections and (others := set(kind.deciding) - set(kind.collections.values()))
+    ]
+
+
+@register()
+def objects_are_read_where_they_are_written(**_: Any) -> list[CheckMessage]:
+    """No object is read from a replica: what a socket is shown must not be older than its position."""
+    hint = f"Let the database router read the models of object types from {DEFAULT_DB_ALIAS!r}."
+    return [
+        Error(
+            f"Objects of {kind.name!r} are read from {alias!r}, which may be late.",
+            hint=hint,
+            id="realtime.E011",
+        )
+        for kind in kinds()
+        if (alias := router.db_for_read(kind.model)) != DEFAULT_DB_ALIAS
     ]
 
 
