@@ -1,7 +1,6 @@
 """`manage.py check` on the live half's settings."""
 
 import pytest
-from django.db import DEFAULT_DB_ALIAS
 
 from apps.realtime import checks
 from apps.realtime.registry import register, unregister
