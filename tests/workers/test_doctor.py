@@ -1,5 +1,6 @@
 """Each check of the doctor against what is really broken; and how findings look."""
 
+import asyncio
 import json
 import re
 import socketserver
@@ -11,6 +12,7 @@ from io import StringIO
 import pytest
 import redis
 from celery import Celery
+from channels.layers import get_channel_layer
 from django.conf import settings as django_settings
 from django.core.management import CommandError, call_command
 from django.core.management.base import OutputWrapper
@@ -559,6 +561,10 @@ class TestRedis:
         assert f" clients of {clients + 1}." in finding.what
 
 
+async def _send_many():
+    await get_channel_layer().group_send_many([("doctor", {"type": "probe"})])
+
+
 class TestLayer:
     def test_sound(self, settings):
         """
@@ -572,6 +578,22 @@ class TestLayer:
             }
         }
         assert layer.loops_back().startswith("there and back in ")
+
+    def test_a_user_with_few_rights(self, settings, server):
+        """
+        What the deployment page says of the layer's user suffices.
+        """
+        words = ["publish", "subscribe", "unsubscribe", "eval", "ping", "hello", "client"]
+        rights = ["allchannels", "resetkeys", *(f"+{word}" for word in words)]
+        server.execute_command("ACL", "SETUSER", "layer", "on", ">word", *rights)
+        backend = "apps.realtime.layers.NotificationChannelLayer"
+        host = {"address": django_settings.REDIS_URL, "username": "layer", "password": "word"}
+        settings.CHANNEL_LAYERS = {"default": {"BACKEND": backend, "CONFIG": {"hosts": [host]}}}
+        try:
+            assert [] == found(layer.loops_back())
+            asyncio.run(_send_many())
+        finally:
+            server.execute_command("ACL", "DELUSER", "layer")
 
     def test_other_messages(self, settings):
         """

@@ -2,7 +2,7 @@
 
 import time
 
-from django.db import DatabaseError, InterfaceError, connection
+from django.db import DatabaseError, InterfaceError, connection, transaction
 from django.db.migrations.executor import MigrationExecutor
 
 from .clocks import skew
@@ -32,7 +32,8 @@ def is_there() -> Answer:
     """The database can be reached, and written."""
     start = time.monotonic()
     try:
-        with connection.cursor() as cursor:
+        # In a transaction: there are poolers that allow none.
+        with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute(ABOUT)
             version, is_standby, is_read_only = cursor.fetchone()
     except (DatabaseError, InterfaceError) as error:
