@@ -132,7 +132,7 @@ def test_a_wrong_password(site):
         finally:
             client.config_set("requirepass", "")
     assert 1 == code
-    assert "FAIL: 1 failure, " in said
+    assert "FAIL: redis. " in said
     assert "invalid username-password pair" in " ".join(said.split())
     assert "hidden-word" not in said
 

@@ -935,7 +935,7 @@ class TestReport:
         assert f"{' ' * 22}why: It must be." in lines
         assert f"{' ' * 22}do: Look." in lines
         assert "-     layer           needs redis" == lines[-3]
-        assert "FAIL: 1 failure and 1 warning, 1 not looked at. (3 checks, 1.2 s)" == lines[-1]
+        assert "FAIL: database. 1 not looked at. (3 checks, 1.2 s)" == lines[-1]
         assert max(map(len, lines)) <= 110
 
     def test_colours(self):
@@ -950,12 +950,17 @@ class TestReport:
         [
             ((Verdict.OK, "All is well."), [WELL]),
             (
-                (Verdict.WARN, "It works, with 1 warning."),
+                (Verdict.WARN, "It works; warnings: a."),
                 [Result(check="a", verdict=Verdict.WARN, findings=BAD.findings[1:])],
             ),
             (
-                (Verdict.FAIL, "FAIL: 1 failure."),
-                [Result(check="a", verdict=Verdict.FAIL, findings=BAD.findings[:1])],
+                (Verdict.FAIL, "FAIL: database, b. Warnings: a. 1 not looked at."),
+                [
+                    BAD,
+                    LEFT_OUT,
+                    Result(check="a", verdict=Verdict.WARN, findings=BAD.findings[1:]),
+                    Result(check="b", verdict=Verdict.FAIL, findings=BAD.findings[:1]),
+                ],
             ),
         ],
     )

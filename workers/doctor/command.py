@@ -26,7 +26,8 @@ same; what depends on something that fails is left out. A finding says what is w
 and what to do. `ok`, `warn` (it works, and somebody should look) or `FAIL` (notifications don't
 arrive, or may get lost).
 
-Exits with 0 if nothing was found, 1 if something was, a warning suffices, and 2 if it could not be run.
+Exits with 0 if nothing was found; with 1 if something was, were it a warning, or that the database
+is away; and with 2 if it could not be run.
 """
 
 

@@ -17,7 +17,6 @@ CLAIM_SECONDS = 30.0
 PRUNE_SECONDS = 3600.0
 
 OUTBOX, CLAIM = NotificationOutbox._meta.db_table, Claim._meta.db_table
-ADMIN = "the admin's list of notifications"
 # The three causes of which most rows failed.
 CAUSES = f"""
 SELECT count(*), error_type, min(failed_at)::date::text FROM {OUTBOX}
@@ -69,7 +68,8 @@ def has_no_failed_rows() -> Answer:
             what=f"{found.unreplayed} rows failed, {found.failed_lately} of them in the last day: "
             f"{', '.join(causes)}.",
             why="Nobody was sent them; subscribers were told that they were skipped.",
-            cure=f"See their causes in {ADMIN}, remove them, and replay the rows there.",
+            cure="See their causes in the admin, under Notifications; when those are mended, replay the rows "
+            "there, or by `manage.py outbox replay`.",
         )
     ]
 

@@ -3,7 +3,6 @@
 import json
 import shutil
 import textwrap
-from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -39,10 +38,11 @@ class Table:
             self._write(INDENT, parts)
 
     def end(self, results: list[Result], seconds: float) -> None:
-        """Write the last line: how many findings, after how long, and the verdict."""
+        """Write the last line: the verdict, and how long it took."""
         verdict, sentence = verdict_of(results)
         paint = getattr(self._style, COLOURS[verdict], str)
-        self._stdout.write(paint(f"\n{sentence} ({len(results)} checks, {seconds:.1f} s)"))
+        self._stdout.write("")
+        self._stdout.write(paint(f"{sentence} ({len(results)} checks, {seconds:.1f} s)"))
 
     def _write(self, start: str, parts: list[tuple[str, str]]) -> None:
         for name, text in parts:
@@ -87,16 +87,17 @@ def as_json(results: list[Result], seconds: float) -> str:
 
 
 def verdict_of(results: list[Result]) -> tuple[Verdict, str]:
-    """Return the verdict on all of it, and a sentence that says it."""
-    found = Counter(finding.verdict for result in results for finding in result.findings)
-    skipped = sum(result.verdict is Verdict.SKIPPED for result in results)
-    tail = f", {skipped} not looked at" if skipped else ""
-    if found[Verdict.FAIL]:
-        more = f" and {_plural(found[Verdict.WARN], 'warning')}" if found[Verdict.WARN] else ""
-        return Verdict.FAIL, f"FAIL: {_plural(found[Verdict.FAIL], 'failure')}{more}{tail}."
-    if found[Verdict.WARN]:
-        return Verdict.WARN, f"It works, with {_plural(found[Verdict.WARN], 'warning')}{tail}."
-    return Verdict.OK, "All is well."
+    """Return the verdict on all of it, and a sentence that says which checks found something."""
+    failed, warned, skipped = (
+        [result.check for result in results if result.verdict is verdict]
+        for verdict in (Verdict.FAIL, Verdict.WARN, Verdict.SKIPPED)
+    )
+    warnings = f"warnings: {', '.join(warned)}." if warned else ""
+    if failed:
+        parts = [f"FAIL: {', '.join(failed)}.", warnings.capitalize()]
+        parts.append(f"{len(skipped)} not looked at." if skipped else "")
+        return Verdict.FAIL, " ".join(filter(None, parts))
+    return (Verdict.WARN, f"It works; {warnings}") if warned else (Verdict.OK, "All is well.")
 
 
 def scrubbed(text: str) -> str:
@@ -115,7 +116,3 @@ def _secrets() -> Iterable[str]:
 
 def _parts(finding: Finding) -> list[tuple[str, str]]:
     return [("", finding.what), ("why", finding.why), ("do", finding.cure)]
-
-
-def _plural(number: int, noun: str) -> str:
-    return f"{number} {noun}{'s' if number != 1 else ''}"
