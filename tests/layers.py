@@ -33,11 +33,14 @@ class HangingLayer(InMemoryChannelLayer):
 
 
 class ChattyLayer(InMemoryChannelLayer):
-    """Says something else before each message."""
+    """Says something else, and only now and then what it should."""
+
+    is_true = True
 
     async def group_send(self, group: str, message: dict[str, Any]) -> None:
         await super().group_send(group, {"type": "behind"})
-        await super().group_send(group, message)
+        if self.is_true:
+            await super().group_send(group, message)
 
 
 class BrokenLayer(InMemoryChannelLayer):

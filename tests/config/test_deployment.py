@@ -11,10 +11,12 @@ from pathlib import Path
 
 import pytest
 from django.conf import settings
+from django.db import DEFAULT_DB_ALIAS, connection
 from rest_framework.authtoken.models import Token
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
+from apps.outbox.history import head
 from apps.realtime.hashids import encode
 from tests.processes import PATIENCE, Site, answers, free_port, wait_until
 
@@ -185,6 +187,34 @@ class TestProxy:
         with evil as client, pytest.raises(ConnectionClosed) as closed:
             client.recv(PATIENCE)
         assert 4403 == closed.value.rcvd.code
+
+
+@pytest.mark.django_db
+class TestRestore:
+    def epoch(self):
+        return head("ticket:1", using=DEFAULT_DB_ALIAS).epoch
+
+    def test_a_table_that_is_made_anew_has_other_epochs(self):
+        """
+        What a restore makes in the same cluster is another table: positions of before mean nothing there.
+        """
+        before = self.epoch()
+        with connection.cursor() as cursor:
+            cursor.execute("ALTER TABLE outbox_stream RENAME TO lost")
+            cursor.execute("CREATE TABLE outbox_stream (LIKE lost INCLUDING ALL)")
+            cursor.execute("INSERT INTO outbox_stream SELECT * FROM lost")
+        assert before != self.epoch()
+
+    def test_contents_alone_have_the_same(self):
+        """
+        Where only the rows are put back nobody can tell: that is what new-epoch is for.
+        """
+        before = self.epoch()
+        with connection.cursor() as cursor:
+            cursor.execute("CREATE TEMP TABLE saved ON COMMIT DROP AS SELECT * FROM outbox_stream")
+            cursor.execute("TRUNCATE outbox_stream")
+            cursor.execute("INSERT INTO outbox_stream SELECT * FROM saved")
+        assert before == self.epoch()
 
 
 def test_links_lead_somewhere():

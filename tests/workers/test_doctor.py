@@ -597,10 +597,12 @@ class TestLayer:
 
     def test_other_messages(self, settings):
         """
-        What else comes doesn't matter.
+        What else comes doesn't matter, and is no answer.
         """
         settings.CHANNEL_LAYERS = {"default": {"BACKEND": "tests.layers.ChattyLayer"}}
         assert [] == found(layer.loops_back())
+        get_channel_layer().is_true = False
+        assert "1 did not come back" in one(layer.loops_back()).what
 
     def test_a_broker_that_is_away(self):
         """

@@ -30,7 +30,7 @@ WHERE rows <> '{{}}' AND claimed_at < clock_timestamp() - make_interval(secs => 
 DEADLY_ROWS = f"""
 SELECT id, claims - attempts, event FROM {OUTBOX}
 WHERE "offset" IS NOT NULL AND published_at IS NULL AND failed_at IS NULL AND claims > 0
-AND claims - attempts >= %s ORDER BY id LIMIT 3
+AND claims - attempts >= %s ORDER BY claims - attempts DESC, id LIMIT 3
 """
 OLDEST = f"""
 SELECT extract(epoch FROM clock_timestamp() - min(published_at)) FROM {OUTBOX} WHERE published_at IS NOT NULL
