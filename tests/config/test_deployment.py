@@ -217,6 +217,21 @@ class TestRestore:
         assert before == self.epoch()
 
 
+def test_alerts_are_on_metrics_that_there_are():
+    """
+    Each metric that the page names is one that some process exposes.
+    """
+    sources = [
+        path.read_text()
+        for room in ("apps", "config", "workers")
+        for path in (settings.BASE_DIR / room).rglob("*.py")
+    ]
+    exposed = {name for source in sources for name in re.findall(r'"(notifier_\w+)"', source)}
+    named = set(re.findall(r"`(notifier_\w+)`", PAGE))
+    assert named
+    assert set() == named - exposed
+
+
 def test_links_lead_somewhere():
     """
     Each file that the page names is there.
