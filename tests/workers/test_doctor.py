@@ -868,11 +868,16 @@ class TestExamination:
         It is a finding itself.
         """
         release = threading.Event()
+
+        def doze():
+            release.wait(3)
+            return "awake again"
+
         results = list(
             examine(
                 [
                     Check("raises", lambda: 1 // 0),
-                    Check("hangs", release.wait, seconds=0.1),
+                    Check("hangs", doze, seconds=0.1),
                     Check("fine", lambda: "fine"),
                 ]
             )
