@@ -105,6 +105,8 @@ database["OPTIONS"] = {
     "keepalives_count": 3,
     **database.get("OPTIONS", {}),
 }
+if database["OPTIONS"].get("pool") is True:  # psycopg's own four are fewer than a Daphne's threads
+    database["OPTIONS"]["pool"] = {"min_size": 1, "max_size": 10}
 DATABASES = {"default": database}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 

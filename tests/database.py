@@ -6,7 +6,8 @@ from contextlib import AbstractContextManager, contextmanager
 from threading import Event, Thread
 from typing import Any
 
-from django.db import connection, connections, transaction
+from django.conf import settings
+from django.db import DEFAULT_DB_ALIAS, connection, connections, transaction
 from django.db.models import QuerySet
 from django.test.utils import CaptureQueriesContext
 
@@ -65,6 +66,17 @@ def _allow_connections(allows: bool) -> None:
     name = connection.ops.quote_name(connection.settings_dict["NAME"])
     with connection._nodb_cursor() as cursor:  # type: ignore[attr-defined]  # Django's own
         cursor.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS {allows}")
+
+
+@contextmanager
+def database_settings(**conf: Any) -> Iterator[None]:
+    """While the block runs, the settings say this of the database; connections stay as they are."""
+    before = settings.DATABASES[DEFAULT_DB_ALIAS]
+    settings.DATABASES[DEFAULT_DB_ALIAS] = conf
+    try:
+        yield
+    finally:
+        settings.DATABASES[DEFAULT_DB_ALIAS] = before
 
 
 def wait_for_a_waiting_lock() -> None:

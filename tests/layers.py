@@ -32,6 +32,17 @@ class HangingLayer(InMemoryChannelLayer):
         await asyncio.Event().wait()
 
 
+class ChattyLayer(InMemoryChannelLayer):
+    """Says something else, and only now and then what it should."""
+
+    is_true = True
+
+    async def group_send(self, group: str, message: dict[str, Any]) -> None:
+        await super().group_send(group, {"type": "behind"})
+        if self.is_true:
+            await super().group_send(group, message)
+
+
 class BrokenLayer(InMemoryChannelLayer):
     """Fails whoever listens, as a layer does whose connection is lost."""
 

@@ -24,9 +24,9 @@ FOREIGN = {
 #: Inside the durable half: each layer imports only those before it.
 LAYERS = {
     "apps.outbox": [
-        {"exceptions", "conf", "backoff", "operations", "metrics", "traces"},
+        {"exceptions", "conf", "backoff", "operations", "metrics", "shell", "traces"},
         {"payload", "models", "bell", "locks", "stored", "redaction"},
-        {"announcers", "attempts", "epochs", "numbering", "replay", "retention"},
+        {"announcers", "attempts", "epochs", "numbering", "replay", "retention", "schema"},
         {"backlog", "causes", "instances", "minutes"},
         {"charts", "running"},
         {"health"},

@@ -19,6 +19,7 @@ from apps.realtime.rounds import all_sockets
 from apps.realtime.serializers import COMMANDS
 from tests.metrics import names
 from workers.app import app
+from workers.doctor.checklist import checklist
 from workers.exposition import GAUGES
 
 ROOT = Path(__file__).parent.parent
@@ -119,6 +120,28 @@ def test_alerts_are_about_metrics():
     used = {re.sub("_bucket$", "", name) for name in re.findall(r"notifier_\w+", text)}
     assert set() == used - (names() | dict.fromkeys(GAUGES)).keys()
     assert text.count("alert:") == text.count("expr:") == text.count("summary:")
+
+
+@pytest.mark.parametrize("name", ["apps/outbox", "apps/realtime", "workers"])
+def test_every_system_check_is_documented(name):
+    """
+    Each id of a room's checks stands in its README, and no other.
+    """
+    app, source = name.rpartition("/")[2], (ROOT / name / "checks.py").read_text()
+    table = room(name).partition("## Checks")[2].partition("\n## ")[0]
+    lines = [line for line in table.splitlines() if line.startswith(f"| `{app}.")]
+    documented = [word for line in lines for word in re.findall(r"`(?:\w+\.)?([EW]\d{3})`", line)]
+    assert sorted(set(re.findall(rf'id="{app}\.(\w+)"', source))) == sorted(documented)
+
+
+def test_every_check_of_the_doctor_is_documented():
+    """
+    Each check stands in the table of the doctor's.
+    """
+    table = room("workers").partition("## The doctor")[2].partition("\n## ")[0]
+    lines = [line for line in table.splitlines() if line.startswith("| `")]
+    documented = {word for line in lines for word in re.findall(r"`([\w-]+)`", line.split("|")[1])}
+    assert {check.name for check in checklist()} == documented
 
 
 def test_readmes_are_short_enough_to_be_read():

@@ -58,6 +58,11 @@ def clear() -> None:
         logger.debug("Redis is away", extra={"action": "bell_silent"})
 
 
+def is_ringing() -> bool:
+    """Whether a worker was asked to look, and none has come yet. Raises RedisError if Redis is away."""
+    return bool(_redis().exists(KEY))
+
+
 def sweep(beat: Celery) -> bool:
     """
     Ask a worker to look, bell or not, unless one is asked already; return whether it was.

@@ -4,14 +4,22 @@ from inspect import getattr_static
 from typing import Any
 
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, Tags, register
+from django.core.checks import CheckMessage, Error, Tags, Warning, register  # noqa: A004
 from django.core.exceptions import ImproperlyConfigured
-from django.db import DEFAULT_DB_ALIAS, connections, router
+from django.db import DEFAULT_DB_ALIAS, DatabaseError, InterfaceError, connections, router
 from django.utils.module_loading import import_string
 from model_utils.tracker import FieldTracker
 
 from .announcers import announcers, is_ready
 from .conf import outbox_settings
+from .schema import defects, is_migrated
+
+DURATIONS = (
+    "RETENTION_SECONDS",
+    "LOCK_IDLE_SECONDS",
+    "BACKOFF_BASE_SECONDS",
+    "BACKOFF_CEILING_SECONDS",
+)
 
 
 @register(Tags.compatibility)
@@ -33,6 +41,52 @@ def settings_are_sound(**_: Any) -> list[CheckMessage]:
         for key in ("MAX_ATTEMPTS", "BATCH_ROWS", "BATCH_BYTES", "PRUNE_ROWS")
         if getattr(conf, key) < 1
     ]
+    found += [
+        Error(f'OUTBOX["{key}"] must be more than 0.', id="outbox.E009")
+        for key in DURATIONS
+        if getattr(conf, key) <= 0
+    ]
+    if conf.BACKOFF_BASE_SECONDS > conf.BACKOFF_CEILING_SECONDS:
+        text = "OUTBOX's BACKOFF_BASE_SECONDS is above BACKOFF_CEILING_SECONDS."
+        hint = "The first of these is the delay after one attempt, the second the longest there is."
+        found.append(Error(text, hint=hint, id="outbox.E009"))
+    return found
+
+
+@register(Tags.compatibility)
+def times_have_zones(**_: Any) -> list[CheckMessage]:
+    """Times are moments, whatever the time zone of who reads them."""
+    if settings.USE_TZ:
+        return []
+    hint = "Set USE_TZ = True; TIME_ZONE may be any."
+    return [Error("The outbox needs times with zones.", hint=hint, id="outbox.E010")]
+
+
+@register(Tags.compatibility)
+def connections_are_kept_and_given_up(**_: Any) -> list[CheckMessage]:
+    """The database's connections outlive a task, and none is waited for that is gone."""
+    conf: dict[str, Any] = settings.DATABASES[DEFAULT_DB_ALIAS]
+    options, age = conf.get("OPTIONS", {}), conf.get("CONN_MAX_AGE", 0)
+    host = conf.get("HOST") or options.get("host", "")
+    found: list[CheckMessage] = []
+    if (
+        host
+        and not host.startswith("/")
+        and not {"connect_timeout", "tcp_user_timeout"} <= set(options)
+    ):
+        text = "A database host that is gone is waited for until the system gives up: minutes, or hours."
+        hint = (
+            "Set connect_timeout and tcp_user_timeout in its OPTIONS, as config/settings.py does."
+        )
+        found.append(Warning(text, hint=hint, id="outbox.W001"))
+    if age == 0 and not options.get("pool"):
+        text = "Each drain, and each read for a socket, connects to the database anew."
+        hint = "Set the database's CONN_MAX_AGE (60, say), or a pool in its OPTIONS."
+        found.append(Warning(text, hint=hint, id="outbox.W002"))
+    if age != 0 and not conf.get("CONN_HEALTH_CHECKS"):
+        text = "After a restart of the database each kept connection fails once."
+        hint = "Set the database's CONN_HEALTH_CHECKS."
+        found.append(Warning(text, hint=hint, id="outbox.W003"))
     return found
 
 
@@ -81,3 +135,22 @@ def database_is_postgresql(databases: Any = None, **_: Any) -> list[CheckMessage
         hint = "Remove isolation_level from the database's OPTIONS."
         return [Error("The outbox needs READ COMMITTED transactions.", hint=hint, id="outbox.E007")]
     return []
+
+
+@register(Tags.database)
+def tables_are_whole(databases: Any = None, **_: Any) -> list[CheckMessage]:
+    """Each index and constraint of the outbox is there, and valid; once all migrations are applied."""
+    if DEFAULT_DB_ALIAS not in (databases or ()):
+        return []
+    try:
+        found = defects(using=DEFAULT_DB_ALIAS) if is_migrated(using=DEFAULT_DB_ALIAS) else []
+    except (DatabaseError, InterfaceError) as error:
+        hint = "`manage.py outbox doctor` says more."
+        return [
+            Error(f"The database can't be asked: {error}".rstrip(), hint=hint, id="outbox.E011")
+        ]
+    # Not errors: `migrate` makes these checks first, and may be what mends them.
+    return [
+        Warning(defect.what, hint=f"{defect.why} {defect.cure}", id="outbox.W004")
+        for defect in found
+    ]

@@ -86,6 +86,15 @@ def test_connections(expected, url):
     assert str(expected) == show("settings.DATABASES['default']['CONN_MAX_AGE']", **environment)
 
 
+def test_a_pool_is_large_enough_for_a_daphne():
+    """
+    `?pool=true` is more than psycopg's own four connections.
+    """
+    environment = {**PRODUCTION, "DATABASE_URL": f"{PRODUCTION['DATABASE_URL']}?pool=true"}
+    pool = "settings.DATABASES['default']['OPTIONS']['pool']['max_size']"
+    assert "10" == show(pool, **environment)
+
+
 @pytest.mark.parametrize(
     ("sentence", "environment"),
     [

@@ -1,13 +1,16 @@
-"""Behind PgBouncer in transaction mode, where each transaction may be on another connection."""
+"""Behind PgBouncer: in transaction mode each transaction may be on another connection."""
 
 import getpass
 import os
 import shutil
 import subprocess
+import sys
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from django.conf import settings
 
 from config.embedded import postgres_url
 from tests.processes import PATIENCE, answers, free_port, wait_until
@@ -24,8 +27,13 @@ postgres = host={host} port=5432 dbname=postgres user=postgres pool_size=4
 listen_addr = 127.0.0.1
 listen_port = {port}
 auth_type = any
-pool_mode = transaction
+pool_mode = {mode}
 """
+
+# CI installs it, and must not go without.
+pytestmark = pytest.mark.skipif(
+    not PGBOUNCER and not os.environ.get("CI"), reason="needs Debian's package pgbouncer"
+)
 
 
 @pytest.fixture
@@ -33,13 +41,13 @@ def pooler(tmp_path):
     """Start a pooler before a site's database, and return its address."""
     started = []
 
-    def start(site):
+    def start(site, mode="transaction"):
         (host,) = parse_qs(urlsplit(postgres_url(site.data_dir)).query)["host"]
-        port, configuration = free_port(), tmp_path / "pgbouncer.ini"
-        configuration.write_text(CONFIGURATION.format(host=host, port=port))
+        port, configuration = free_port(), tmp_path / f"{mode}.ini"
+        configuration.write_text(CONFIGURATION.format(host=host, port=port, mode=mode))
         # It refuses to be root, and must get at the socket.
         user = ["-u", Path(host).owner()] if getpass.getuser() == "root" else []
-        with (tmp_path / "pgbouncer.log").open("wb") as log:
+        with (tmp_path / f"{mode}.log").open("wb") as log:
             command = [PGBOUNCER, *user, str(configuration)]
             started.append(subprocess.Popen(command, stdout=log, stderr=log))
         wait_until(lambda: answers(port), "PgBouncer answers")
@@ -51,10 +59,27 @@ def pooler(tmp_path):
         process.wait(PATIENCE)
 
 
-# CI installs it, and must not go without.
-@pytest.mark.skipif(
-    not PGBOUNCER and not os.environ.get("CI"), reason="needs Debian's package pgbouncer"
-)
+def test_modes(pooler, tmp_path_factory):
+    """
+    Session and transaction mode will do; statement mode won't, and nothing is lost in it.
+    """
+    with FaultSite(tmp_path_factory.mktemp("site"), workers=0) as site:
+        drained = {}
+        for mode in ("statement", "transaction", "session"):
+            site.environment["DATABASE_URL"] = pooler(site, mode)
+            site.announce(mode)
+            with suppress(subprocess.CalledProcessError):
+                site.manage("drain")
+            drained[mode] = site.is_drained()
+        assert {"statement": False, "transaction": True, "session": True} == drained
+        assert site.verdict().is_clean
+        site.environment["DATABASE_URL"] = pooler(site, "statement")
+        command = [sys.executable, "manage.py", "outbox", "doctor", "--only", "database"]
+        asked = {"cwd": settings.BASE_DIR, "env": site.environment, "text": True}
+        said = subprocess.run(command, stdout=subprocess.PIPE, check=False, **asked).stdout
+        assert "not allowed in statement pooling mode" in " ".join(said.split())
+
+
 def test_order_and_exclusiveness_behind_a_pooler(pooler, tmp_path_factory):
     """
     Offsets are gapless and each row is published by one worker, while one is killed and one freezes.

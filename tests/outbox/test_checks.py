@@ -3,12 +3,14 @@
 from contextlib import contextmanager
 
 import pytest
-from django.db import DEFAULT_DB_ALIAS, connections, models
+from django.db import DEFAULT_DB_ALIAS, connection, connections, models
+from django.db.migrations.recorder import MigrationRecorder
 from django.test.utils import isolate_apps
 from model_utils import FieldTracker
 
 from apps.outbox import checks
 from apps.outbox.announcers import Announcer, connect, disconnect
+from tests.database import database_settings
 
 
 def ids(found):
@@ -31,6 +33,10 @@ def test_the_project_is_sound():
         (["outbox.E002"], {"BELL": "workers.bell.rang"}),
         (["outbox.E002"], {"JSON_ENCODER": "nowhere.Encoder"}),
         (["outbox.E003"], {"MAX_ATTEMPTS": 0}),
+        (["outbox.E009"], {"RETENTION_SECONDS": 0}),
+        (["outbox.E009"], {"LOCK_IDLE_SECONDS": -1.0}),
+        (["outbox.E009"], {"BACKOFF_BASE_SECONDS": 5, "BACKOFF_CEILING_SECONDS": 4}),
+        ([], {"BACKOFF_BASE_SECONDS": 5, "BACKOFF_CEILING_SECONDS": 5}),
         ([], {}),
     ],
 )
@@ -147,3 +153,89 @@ def test_the_database_must_be_postgresql():
     finally:
         connections.settings[DEFAULT_DB_ALIAS]["ENGINE"] = original
         connections[DEFAULT_DB_ALIAS] = alias
+
+
+def test_times_have_zones(settings):
+    """
+    Without zones nobody knows what moment a row was written at.
+    """
+    assert [] == checks.times_have_zones()
+    settings.USE_TZ = False
+    assert ["outbox.E010"] == ids(checks.times_have_zones())
+
+
+KEPT = {"CONN_MAX_AGE": 60, "CONN_HEALTH_CHECKS": True}
+LIMITS = {"connect_timeout": 5, "tcp_user_timeout": 10_000}
+
+
+@pytest.mark.parametrize(
+    ("expected", "conf"),
+    [
+        ([], {"HOST": "db", "OPTIONS": LIMITS, **KEPT}),
+        ([], {"HOST": "", "OPTIONS": {"host": "/run/postgresql"}, **KEPT}),
+        (["outbox.W001"], {"HOST": "db", "OPTIONS": {"connect_timeout": 5}, **KEPT}),
+        (["outbox.W001"], {"HOST": "", "OPTIONS": {"host": "db"}, **KEPT}),
+        (["outbox.W002"], {"HOST": "", "CONN_MAX_AGE": 0}),
+        ([], {"HOST": "", "CONN_MAX_AGE": 0, "OPTIONS": {"pool": True}}),
+        (["outbox.W003"], {"HOST": "", "CONN_MAX_AGE": None}),
+    ],
+)
+def test_connections(expected, conf):
+    """
+    Connections that are waited for without end, made anew each time, or kept though broken, are named.
+    """
+    with database_settings(**conf):
+        assert expected == ids(checks.connections_are_kept_and_given_up())
+
+
+@pytest.mark.django_db(transaction=True)
+class TestTables:
+    def test_are_asked_for_by_name_only(self):
+        """
+        Where the database is there and migrated; not if nobody asks for it.
+        """
+        assert [] == checks.tables_are_whole(databases=[DEFAULT_DB_ALIAS])
+        assert [] == checks.tables_are_whole(databases=["archive"])
+        assert [] == checks.tables_are_whole()
+
+    def test_an_index_is_missing(self):
+        """
+        It is named, with the SQL that mends it.
+        """
+        with connection.cursor() as cursor:
+            cursor.execute("DROP INDEX outbox_cause")
+            (found,) = checks.tables_are_whole(databases=[DEFAULT_DB_ALIAS])
+            cursor.execute(found.hint.partition("row. ")[2])
+        assert "outbox.W004" == found.id
+        assert "outbox_cause of outbox_notificationoutbox is missing." == found.msg
+        assert [] == checks.tables_are_whole(databases=[DEFAULT_DB_ALIAS])
+
+    def test_before_a_migration_nothing_is_missing(self):
+        """
+        What a migration is going to make is not missing: `migrate` makes the checks first.
+        """
+        migration = MigrationRecorder.Migration.objects.filter(app="outbox").latest("id")
+        with connection.cursor() as cursor:
+            cursor.execute("DROP INDEX outbox_cause")
+            (found,) = checks.tables_are_whole(databases=[DEFAULT_DB_ALIAS])
+            migration.delete()
+            try:
+                assert [] == checks.tables_are_whole(databases=[DEFAULT_DB_ALIAS])
+            finally:
+                migration.save()
+                cursor.execute(found.hint.partition("row. ")[2])
+
+    def test_a_database_that_is_away(self):
+        """
+        It is an error with a sentence, not a traceback.
+        """
+        to = connection.settings_dict
+        name, to["NAME"] = to["NAME"], "nowhere"
+        connection.close()
+        try:
+            (found,) = checks.tables_are_whole(databases=[DEFAULT_DB_ALIAS])
+        finally:
+            connection.close()
+            to["NAME"] = name
+        assert "outbox.E011" == found.id
+        assert 'database "nowhere" does not exist' in found.msg

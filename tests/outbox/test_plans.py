@@ -7,6 +7,7 @@ from django.db import connection
 
 from apps.outbox import backlog, causes, claim, history, minutes, numbering, retention, rows
 from apps.outbox.models import NotificationOutbox
+from workers.doctor import outbox as doctor
 
 pytestmark = pytest.mark.django_db
 OUTBOX = NotificationOutbox._meta.db_table
@@ -67,6 +68,9 @@ QUERIES = {
         {KEY, "outbox_published", "outbox_cause"},
     ),
     "rates": (minutes.RATES, {"seconds": 10, "most": 1000}, {KEY, "outbox_published"}),
+    "doctor: what kills workers": (doctor.DEADLY_ROWS, [4], {"outbox_tried"}),
+    "doctor: causes": (doctor.CAUSES, None, {"outbox_cause"}),
+    "doctor: how long rows are kept": (doctor.OLDEST, None, {"outbox_published"}),
     "prune: what is old": (retention.OLD, [3600, 1000], {"outbox_published"}),
     "prune: forget replays": (retention.FORGET, [PKS], {"outbox_replayed_as"}),
 }

@@ -1,0 +1,1 @@
+"""`manage.py outbox doctor`: looks at the running system, and says what to do for each finding."""
