@@ -24,7 +24,7 @@ FOREIGN = {
 #: Inside the durable half: each layer imports only those before it.
 LAYERS = {
     "apps.outbox": [
-        {"exceptions", "conf", "backoff", "operations"},
+        {"exceptions", "conf", "backoff", "operations", "shell"},
         {"payload", "models", "bell", "locks", "stored"},
         {"announcers", "attempts", "epochs", "numbering", "replay", "retention"},
         {"rows"},

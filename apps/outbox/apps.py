@@ -3,6 +3,9 @@ from typing import Any
 from django.apps import AppConfig
 
 from .hooks import install
+from .shell import register
+
+SUBCOMMANDS = ("prune",)
 
 
 class OutboxConfig(AppConfig):
@@ -18,3 +21,6 @@ class OutboxConfig(AppConfig):
 
     def ready(self) -> None:
         from . import checks  # noqa: F401, PLC0415  # registers the system checks
+
+        for name in SUBCOMMANDS:
+            register(name, f"{__package__}.management.subcommands.{name.replace('-', '_')}")

@@ -15,6 +15,9 @@ OLD = f"""
 SELECT id FROM {OUTBOX} WHERE published_at < statement_timestamp() - make_interval(secs => %s)
 ORDER BY published_at LIMIT %s FOR UPDATE SKIP LOCKED
 """
+COUNT = f"""
+SELECT count(*) FROM {OUTBOX} WHERE published_at < statement_timestamp() - make_interval(secs => %s)
+"""
 FORGET = f"UPDATE {OUTBOX} SET replayed_as_id = NULL WHERE replayed_as_id = ANY(%s)"
 DELETE = f"DELETE FROM {OUTBOX} WHERE id = ANY(%s)"
 
@@ -39,6 +42,13 @@ def prune(*, using: str, seconds: float = float("inf")) -> Pruned:
         if time.monotonic() >= end:
             return Pruned(rows=rows, is_cut_short=True)
     return Pruned(rows=rows, is_cut_short=False)
+
+
+def prunable(*, using: str) -> int:
+    """Return how many rows `prune` would delete."""
+    with connections[using].cursor() as cursor:
+        cursor.execute(COUNT, [outbox_settings().RETENTION_SECONDS])
+        return int(cursor.fetchone()[0])
 
 
 def _prune_batch(using: str) -> int:
