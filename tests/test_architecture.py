@@ -26,7 +26,9 @@ LAYERS = {
     "apps.outbox": [
         {"exceptions", "conf", "backoff", "operations", "shell"},
         {"payload", "models", "bell", "locks", "stored"},
-        {"announcers", "attempts", "epochs", "numbering", "replay", "retention"},
+        {"announcers", "attempts", "audit", "criteria", "epochs", "numbering", "retention"},
+        {"verdicts"},
+        {"replay"},
         {"rows"},
         {"claim", "history"},
         {"capture"},

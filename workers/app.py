@@ -9,6 +9,8 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 #: How often the sweep looks, bell or not.
 SWEEP_SECONDS = 0.5
 PRUNE_SECONDS = 600.0
+#: How often a worker looks for replays that nobody carries out, since one died or the broker was away.
+REPLAY_SECONDS = 5.0
 
 app = Celery("notifier", amqp="workers.broker:Amqp")
 app.config_from_object("django.conf:settings", namespace="CELERY")
@@ -38,5 +40,6 @@ app.conf.update(
     beat_schedule={
         "sweep": {"task": "outbox.sweep", "schedule": SWEEP_SECONDS},
         "prune": {"task": "outbox.prune", "schedule": PRUNE_SECONDS},
+        "replay": {"task": "outbox.replay", "schedule": REPLAY_SECONDS},
     },
 )

@@ -4,6 +4,7 @@ from functools import lru_cache
 
 from django.db import DEFAULT_DB_ALIAS, close_old_connections
 
+from apps.outbox.replay import carry_out_all
 from apps.outbox.retention import prune
 
 from . import bell
@@ -29,6 +30,14 @@ def prune_outbox() -> None:
     close_old_connections()
     if prune(using=DEFAULT_DB_ALIAS, seconds=TASK_SECONDS).is_cut_short:
         prune_outbox.apply_async(retry=False)
+
+
+@app.task(name="outbox.replay")
+def replay() -> None:
+    """Carry out what operators decided to announce again."""
+    close_old_connections()
+    if carry_out_all(using=DEFAULT_DB_ALIAS, seconds=TASK_SECONDS):
+        replay.apply_async(retry=False)
 
 
 @lru_cache

@@ -3,8 +3,7 @@
 import json
 from typing import Any
 
-from django.contrib import admin, messages
-from django.contrib.admin.models import CHANGE, LogEntry
+from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
@@ -12,11 +11,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.timesince import timesince
 
-from .exceptions import NotReplayableError
 from .models import NotificationOutbox
-from .replay import replay
-
-MOST_REASONS = 10
 
 
 class StateFilter(admin.SimpleListFilter):
@@ -111,24 +106,3 @@ class NotificationOutboxAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # no
             return ""
         url = reverse("admin:outbox_notificationoutbox_change", args=[original.pk])
         return format_html('<a href="{}">row {}</a>', url, original.pk)
-
-    @admin.action(description="Replay the selected failed notifications", permissions=["replay"])
-    def replay_failed(self, request: HttpRequest, queryset: QuerySet[NotificationOutbox]) -> None:
-        """Announce the selected rows again, oldest first; say which were refused, and why."""
-        replayed, refused = [], []
-        operator: Any = request.user
-        for row in queryset.order_by("id"):
-            try:
-                replay(row.pk, by=operator, using=queryset.db)
-            except NotReplayableError as error:
-                refused.append(str(error))
-            else:
-                replayed.append(row)
-        if replayed:
-            LogEntry.objects.log_actions(operator.pk, replayed, CHANGE, "Replayed.")
-            self.message_user(request, f"Replayed: {len(replayed)}.", messages.SUCCESS)
-        for reason in refused[:MOST_REASONS]:
-            self.message_user(request, reason, messages.WARNING)
-        if len(refused) > MOST_REASONS:
-            rest = len(refused) - MOST_REASONS
-            self.message_user(request, f"Refused besides: {rest}.", messages.WARNING)

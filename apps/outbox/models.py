@@ -129,12 +129,17 @@ class NotificationOutbox(models.Model):
     replayed_as = models.ForeignKey(
         "self", on_delete=models.SET_NULL, null=True, related_name="+", db_index=False
     )
+    #: The row whose payload this one repeats, announced again as it was recorded: as old is what it says.
+    repeats = models.BigIntegerField(null=True, editable=False)
 
     objects = OutboxQuerySet.as_manager()
 
     class Meta:
         verbose_name = "notification"
-        permissions = [("replay_notificationoutbox", "Can replay failed notifications")]
+        permissions = [
+            ("replay_notificationoutbox", "Can replay failed notifications"),
+            ("resend_notificationoutbox", "Can resend published notifications"),
+        ]
         constraints = [
             models.UniqueConstraint(
                 fields=["stream", "offset"],
@@ -198,6 +203,12 @@ class NotificationOutbox(models.Model):
                 name="outbox_cause",
                 condition=Q(failed_at__isnull=False),
             ),
+            models.Index(
+                "id",
+                name="outbox_replayable",
+                condition=Q(failed_at__isnull=False, replayed_at=None),
+            ),
+            models.Index("stream", "id", name="outbox_moves", condition=Q(is_move=True)),
         ]
 
     def __str__(self) -> str:
