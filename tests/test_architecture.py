@@ -29,6 +29,8 @@ LAYERS = {
         {"announcers", "attempts", "audit", "criteria", "epochs", "numbering", "retention"},
         {"verdicts"},
         {"replay"},
+        {"preview"},
+        {"admin_replay"},
         {"rows"},
         {"claim", "history"},
         {"capture"},

@@ -11,6 +11,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.timesince import timesince
 
+from .admin_replay import ReplayActions
 from .models import NotificationOutbox
 
 
@@ -30,7 +31,7 @@ class StateFilter(admin.SimpleListFilter):
 
 
 @admin.register(NotificationOutbox)
-class NotificationOutboxAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at run time
+class NotificationOutboxAdmin(ReplayActions, admin.ModelAdmin):  # type: ignore[type-arg,misc]  # as Django has it
     list_display = ["id", "outcome", "event", "stream", "error", "attempts", "offset", "age"]
     list_filter = [StateFilter, "object_type", "event"]
     search_fields = ["stream", "event", "=event_id", "error_type", "error_message"]
@@ -38,7 +39,7 @@ class NotificationOutboxAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # no
     ordering = ["-id"]
     list_per_page = 50
     show_full_result_count = False
-    actions = ["replay_failed"]
+    actions = ["replay_failed", "resend_published"]
     fieldsets = [
         (
             None,
@@ -60,7 +61,7 @@ class NotificationOutboxAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # no
             },
         ),
         ("Error", {"fields": ["error_type", "error_message", "readable_traceback"]}),
-        ("Replay", {"fields": ["replayed_at", "replayed_by", "replayed_as", "replays"]}),
+        ("Replay", {"fields": ["replayed_at", "replayed_by", "replayed_as", "replays", "repeats"]}),
     ]
 
     def has_add_permission(self, request: HttpRequest) -> bool:
@@ -71,9 +72,6 @@ class NotificationOutboxAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # no
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
-
-    def has_replay_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("outbox.replay_notificationoutbox")
 
     @admin.display(description="state")
     def outcome(self, row: NotificationOutbox) -> str:

@@ -24,7 +24,7 @@ from .bell import ring_on_commit
 from .conf import outbox_settings
 from .criteria import Criteria
 from .models import NotificationOutbox, OutboxQuerySet, Replay
-from .verdicts import SUPERSEDED, Candidate, Verdict, verdicts
+from .verdicts import SUPERSEDED, Candidate, Verdict, candidates, verdicts
 
 logger = logging.getLogger(__name__)
 
@@ -42,15 +42,6 @@ LIMITS = (
     "SELECT set_config('lock_timeout', %s, true),"
     " set_config('idle_in_transaction_session_timeout', %s, true)"
 )
-# What a row repeats is as old as the row that said it first; that may be pruned.
-CANDIDATES = f"""
-SELECT id, stream, event, object_type, object_id, coalesce(repeats, id), coalesce(
-    (SELECT created_at FROM {OUTBOX} AS first WHERE first.id = coalesce(row.repeats, row.id))
-        < statement_timestamp() - make_interval(secs => %s),
-    true
-)
-FROM {OUTBOX} AS row WHERE id = ANY(%s) ORDER BY id
-"""
 # The new rows' keys are drawn in the order of the old ones. All rows of one change that are sent anew
 # get one new event id between them.
 ANNOUNCE = f"""
@@ -197,9 +188,8 @@ def _carry_out_batch(key: uuid.UUID, using: str) -> Turn:
     rows = announceable(criteria, is_resend=replay.is_resend, using=using).filter(
         replayed_at=None, pk__gt=replay.position, pk__lte=replay.last_pk
     )
-    candidates = _lock(rows, using)
-    if candidates:
-        _announce(replay, candidates, using)
+    if batch := _lock(rows, using):
+        _announce(replay, batch, using)
     elif rows.exists():
         return Turn.MORE  # those that were next have just been replayed by somebody else
     else:
@@ -210,14 +200,12 @@ def _carry_out_batch(key: uuid.UUID, using: str) -> Turn:
 def _lock(rows: OutboxQuerySet, using: str) -> list[Candidate]:
     """Lock the next batch of rows; nobody else announces them again."""
     locked = rows.select_for_update(no_key=True).order_by("pk").values_list("pk", flat=True)
-    with connections[using].cursor() as cursor:
-        cursor.execute(CANDIDATES, [outbox_settings().RETENTION_SECONDS, list(locked[:BATCH])])
-        return [Candidate._make(found) for found in cursor.fetchall()]
+    return candidates(list(locked[:BATCH]), using=using)
 
 
-def _announce(replay: Replay, candidates: Sequence[Candidate], using: str) -> None:
+def _announce(replay: Replay, batch: Sequence[Candidate], using: str) -> None:
     found = verdicts(
-        candidates,
+        batch,
         is_current=replay.is_current,
         with_superseded=replay.with_superseded,
         using=using,
@@ -233,7 +221,7 @@ def _announce(replay: Replay, candidates: Sequence[Candidate], using: str) -> No
     replay.superseded += reasons.pop(SUPERSEDED, 0)
     replay.refused += reasons.total()
     replay.refusals = dict(Counter(replay.refusals) + reasons)
-    replay.position = candidates[-1].pk
+    replay.position = batch[-1].pk
     replay.hindrance = ""
     replay.save()
 

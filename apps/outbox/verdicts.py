@@ -9,9 +9,10 @@ from django.core.exceptions import ValidationError
 from django.db import connections
 
 from .announcers import Announcer, announcers
+from .conf import outbox_settings
 from .models import NotificationOutbox
 from .payload import encode
-from .stored import locked
+from .stored import locked, rows
 
 OUTBOX = NotificationOutbox._meta.db_table
 
@@ -22,6 +23,15 @@ MOVED = "The object moved since: what was recorded may not be for those who see 
 OLD = "Older than retention, so that nobody knows whether the object moved since."
 STATELESS = "It tells of no change of a registered object: there is no present state."
 
+# What a row repeats is as old as the row that said it first; that may be pruned.
+CANDIDATES = f"""
+SELECT id, stream, event, object_type, object_id, coalesce(repeats, id), coalesce(
+    (SELECT created_at FROM {OUTBOX} AS first WHERE first.id = coalesce(row.repeats, row.id))
+        < statement_timestamp() - make_interval(secs => %s),
+    true
+)
+FROM {OUTBOX} AS row WHERE id = ANY(%s) ORDER BY id
+"""
 # One pass over the history of the batch's streams. What a row says is as old as what it repeats.
 NEWER = f"""
 WITH asked AS MATERIALIZED (
@@ -73,22 +83,35 @@ class Verdict:
     reason: str = ""
 
 
+def candidates(pks: list[int], *, using: str) -> list[Candidate]:
+    """Return what is to know of rows before they are announced again, by primary key."""
+    with connections[using].cursor() as cursor:
+        cursor.execute(CANDIDATES, [outbox_settings().RETENTION_SECONDS, pks])
+        return [Candidate._make(found) for found in cursor.fetchall()]
+
+
 def verdicts(
-    candidates: Sequence[Candidate], *, is_current: bool, with_superseded: bool, using: str
+    batch: Sequence[Candidate],
+    *,
+    is_current: bool,
+    with_superseded: bool,
+    using: str,
+    is_trial: bool = False,
 ) -> list[Verdict]:
     """
     Return what becomes of each candidate, in their order. In the caller's transaction.
 
-    Their objects are locked from then on: what is announced again, and what changes them, come one after
-    the other. Nothing is said that isn't so: of an object that left a stream, or is gone, at most that
-    it is not there. And what was recorded before an object moved is not announced to those who see it now.
+    Their objects are locked from then on, unless it is a trial: what is announced again, and what changes
+    them, come one after the other. Nothing is said that isn't so: of an object that left a stream, or is
+    gone, at most that it is not there. And what was recorded before an object moved is not announced to
+    those who see it now.
     """
     known = _known()
-    present = _present(candidates, known, using)
-    superseded = set() if with_superseded else newer(candidates, using=using)
-    moved = {} if is_current else _moved(candidates, known, present, using)
+    present = _present(batch, known, is_trial, using)
+    superseded = set() if with_superseded else newer(batch, using=using)
+    moved = {} if is_current else _moved(batch, known, present, using)
     found = []
-    for candidate in candidates:
+    for candidate in batch:
         announcer = known.get(candidate.object_type)
         row = present.get((candidate.object_type, candidate.object_id))
         if candidate.pk in superseded:
@@ -100,9 +123,9 @@ def verdicts(
     return found
 
 
-def newer(candidates: Sequence[Candidate], *, using: str) -> set[int]:
+def newer(batch: Sequence[Candidate], *, using: str) -> set[int]:
     """Return those followed, in their stream, by a row that says something newer of the same object."""
-    pks, streams = [c.pk for c in candidates], sorted({c.stream for c in candidates})
+    pks, streams = [c.pk for c in batch], sorted({c.stream for c in batch})
     with connections[using].cursor() as cursor:
         cursor.execute(NEWER, {"pks": pks, "streams": streams})
         return {pk for (pk,) in cursor.fetchall()}
@@ -152,11 +175,11 @@ def _known() -> dict[str, Announcer]:
 
 
 def _present(
-    candidates: Iterable[Candidate], known: Mapping[str, Announcer], using: str
+    batch: Iterable[Candidate], known: Mapping[str, Announcer], is_trial: bool, using: str
 ) -> dict[tuple[str, str], Any]:
-    """Lock the objects that there are, and return them by type and primary key."""
+    """Return the objects that there are by type and primary key, locked unless it is a trial."""
     keys: dict[str, set[Any]] = {}
-    for candidate in candidates:
+    for candidate in batch:
         if candidate.object_type in known:
             keys.setdefault(candidate.object_type, set()).add(candidate.object_id)
     found: dict[tuple[str, str], Any] = {}
@@ -164,8 +187,11 @@ def _present(
     for name, texts in sorted(keys.items()):
         model = known[name].model
         pks = {pk for text in texts if (pk := _key(model, text)) is not None}
-        rows = locked(model, using, pk__in=pks)
-        found |= {(name, str(pk)): row for pk, row in rows.items()}
+        if is_trial:
+            there = {row.pk: row for row in rows(model, using).filter(pk__in=pks)}
+        else:
+            there = locked(model, using, pk__in=pks)
+        found |= {(name, str(pk)): row for pk, row in there.items()}
     return found
 
 
@@ -177,14 +203,14 @@ def _key(model: Any, text: str) -> Any:
 
 
 def _moved(
-    candidates: Iterable[Candidate],
+    batch: Iterable[Candidate],
     known: Mapping[str, Announcer],
     present: Mapping[tuple[str, str], Any],
     using: str,
 ) -> dict[int, str]:
     """Return why what was recorded may be for other eyes: that something moved, or that nobody knows."""
     asked, reasons = [], {}
-    for candidate in candidates:
+    for candidate in batch:
         announcer = known.get(candidate.object_type)
         row = present.get((candidate.object_type, candidate.object_id))
         streams = (
