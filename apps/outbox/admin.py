@@ -31,7 +31,7 @@ class StateFilter(admin.SimpleListFilter):
 
 
 @admin.register(NotificationOutbox)
-class NotificationOutboxAdmin(ReplayActions, admin.ModelAdmin):  # type: ignore[type-arg,misc]  # as Django has it
+class NotificationOutboxAdmin(ReplayActions, admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at run time
     list_display = ["id", "outcome", "event", "stream", "error", "attempts", "offset", "age"]
     list_filter = [StateFilter, "object_type", "event"]
     search_fields = ["stream", "event", "=event_id", "error_type", "error_message"]

@@ -202,7 +202,7 @@ class ReplayAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at
         if not may(request.user, is_resend=is_resend):
             raise PermissionDenied
         using = NotificationOutbox.objects.db
-        initial = {"key": uuid.uuid4()}
+        initial: dict[str, Any] = {"key": uuid.uuid4()}
         form = DecisionForm(request.POST or None, initial=initial)
         try:
             criteria = Criteria.parse(given)

@@ -17,6 +17,7 @@ from .verdicts import Verdict, candidates, verdicts
 
 #: So many rows, the oldest, are looked at closely, and so many of them are shown; so many groups are.
 TRIED, SHOWN, GROUPS = 500, 10, 12
+ANNOUNCED = "Announced"
 #: Counting may take so long.
 PATIENCE_MS = 10_000
 
@@ -36,6 +37,14 @@ class Kind(NamedTuple):
     event: str
     object_type: str
     rows: int
+
+
+class Outcome(NamedTuple):
+    """What would become of rows, and of how many: as recorded, and as they are now."""
+
+    words: str
+    recorded: int
+    current: int
 
 
 class Shown(NamedTuple):
@@ -65,6 +74,15 @@ class Preview:
     recorded: Mapping[str, int]
     current: Mapping[str, int]
     shown: Sequence[Shown]
+
+    @property
+    def outcomes(self) -> list[Outcome]:
+        """What would become of the rows that were looked at; first of all, how many would be announced."""
+        reasons = [reason for reason in {**self.recorded, **self.current} if reason]
+        return [
+            Outcome(reason or ANNOUNCED, self.recorded.get(reason, 0), self.current.get(reason, 0))
+            for reason in ["", *reasons]
+        ]
 
 
 def preview(criteria: Criteria, *, is_resend: bool, using: str) -> Preview:

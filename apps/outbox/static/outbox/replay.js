@@ -15,7 +15,9 @@ async function refresh() {
             // Who is about to press a button keeps it.
             const focused = shown.querySelector(":focus")?.getAttribute("type");
             shown.replaceWith(fresh);
-            fresh.querySelector(focused ? `[type="${focused}"]` : null)?.focus();
+            if (focused) {
+                fresh.querySelector(`[type="${focused}"]`)?.focus();
+            }
         } else if (answer.redirected) {
             location.reload(); // logged out
         }
