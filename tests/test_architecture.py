@@ -24,9 +24,19 @@ FOREIGN = {
 #: Inside the durable half: each layer imports only those before it.
 LAYERS = {
     "apps.outbox": [
-        {"exceptions", "conf", "backoff", "operations", "shell"},
+        {"exceptions", "conf", "backoff", "operations", "progress", "shell"},
         {"payload", "models", "bell", "locks", "stored"},
-        {"announcers", "attempts", "audit", "criteria", "epochs", "numbering", "retention"},
+        {
+            "announcers",
+            "attempts",
+            "audit",
+            "backlog",
+            "criteria",
+            "epochs",
+            "instances",
+            "numbering",
+            "retention",
+        },
         {"verdicts"},
         {"replay"},
         {"preview"},

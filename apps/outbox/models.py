@@ -197,9 +197,10 @@ class NotificationOutbox(models.Model):
             models.Index(
                 F("failed_at").desc(), name="outbox_failed", condition=Q(failed_at__isnull=False)
             ),
+            # Failures are counted by it alone, however long their tracebacks.
             models.Index(
-                "error_fingerprint",
-                "failed_at",
+                fields=["error_fingerprint", "failed_at"],
+                include=["replayed_at", "object_type"],
                 name="outbox_cause",
                 condition=Q(failed_at__isnull=False),
             ),

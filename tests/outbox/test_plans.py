@@ -3,7 +3,7 @@
 import pytest
 from django.db import connection
 
-from apps.outbox import claim, history, numbering, retention, rows
+from apps.outbox import backlog, claim, history, numbering, retention, rows
 from apps.outbox.models import NotificationOutbox
 
 pytestmark = pytest.mark.django_db
@@ -51,6 +51,12 @@ QUERIES = {
         {"stream": "ticket:1", "after": 9000, **LIMITS},
         {"outbox_position"},
     ),
+    "backlog: what waits": (
+        backlog.WAITING,
+        {"most": 1000},
+        {"outbox_unnumbered", "outbox_untried", "outbox_tried"},
+    ),
+    "backlog: what failed": (backlog.FAILED, None, {"outbox_cause"}),
     "prune: what is old": (retention.OLD, [3600, 1000], {"outbox_published"}),
     "prune: forget replays": (retention.FORGET, [PKS], {"outbox_replayed_as"}),
 }

@@ -6,7 +6,7 @@ class Migration(migrations.Migration):
     # Nobody waits for the indexes of a large table.
     atomic = False
 
-    dependencies = [("outbox", "0006_causes")]
+    dependencies = [("outbox", "0007_causes_by_index_alone")]
 
     operations = [
         migrations.AddField(
