@@ -27,7 +27,9 @@ def add_arguments(parser: CommandParser) -> None:
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--stream", help="such as ticket:7")
     which.add_argument("--all", action="store_true", help="every stream")
-    parser.add_argument("--dry-run", action="store_true", help="only say how many streams there are")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="only say how many streams there are"
+    )
     parser.add_argument("--yes", action="store_true", help="don't ask")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 

@@ -44,13 +44,17 @@ def add_arguments(parser: CommandParser) -> None:
     which.add_argument("--event", help="such as UPDATE_TICKET")
     which.add_argument("--object-type", metavar="TYPE", help="such as ticket")
     which.add_argument("--stream", help="such as ticket:7")
-    which.add_argument("--since", metavar="TIME", help="captured then or later: 2026-11-22T10:00, 2h, 3d")
+    which.add_argument(
+        "--since", metavar="TIME", help="captured then or later: 2026-11-22T10:00, 2h, 3d"
+    )
     which.add_argument("--until", metavar="TIME", help="captured before that")
     which.add_argument("--search", dest="q", metavar="WORDS", help="as in the admin's search")
     which.add_argument("--after", metavar="ROW", help="rows with higher primary keys")
     how = parser.add_argument_group("how")
     how.add_argument("--resend", action="store_true", help="published rows, as new notifications")
-    how.add_argument("--current", action="store_true", help="the present state, not what was recorded")
+    how.add_argument(
+        "--current", action="store_true", help="the present state, not what was recorded"
+    )
     how.add_argument("--superseded", action="store_true", help="also rows that newer ones follow")
     how.add_argument("--by", metavar="USERNAME", help="who decides (required, but for --dry-run)")
     how.add_argument("--reason", help="why, for the log (required, but for --dry-run)")
@@ -72,7 +76,9 @@ def run(options: Mapping[str, Any], stdout: OutputWrapper) -> int:
     return _replay(criteria, found.last, options, stdout)
 
 
-def _replay(criteria: Criteria, last: int, options: Mapping[str, Any], stdout: OutputWrapper) -> int:
+def _replay(
+    criteria: Criteria, last: int, options: Mapping[str, Any], stdout: OutputWrapper
+) -> int:
     reason = (options["reason"] or "").strip()
     if not reason:
         raise CommandError("--reason: expected why; it is kept in the log.")
@@ -147,10 +153,15 @@ def _sentences(found: Preview, criteria: Criteria, options: Mapping[str, Any]) -
     if found.replayed:
         said.append(f"{found.replayed} of them were replayed before.")
     if found.tried:
-        oldest = "" if found.tried == found.total else f"Of the {found.tried} oldest of the others, "
+        oldest = (
+            "" if found.tried == found.total else f"Of the {found.tried} oldest of the others, "
+        )
         said.append(f"{oldest}{outcomes.get('', 0)} would be announced.")
         said += [f"  {rows} not: {reason}" for reason, rows in outcomes.items() if reason]
-    said += [f"  {c.rows} by {c.fingerprint}: {c.error_type}: {c.error_message[:80]}" for c in found.causes]
+    said += [
+        f"  {c.rows} by {c.fingerprint}: {c.error_type}: {c.error_message[:80]}"
+        for c in found.causes
+    ]
     said += [f"  {kind.rows} {kind.event} of {kind.object_type}" for kind in found.kinds]
     return said
 

@@ -23,7 +23,9 @@ with --fail-failed if there are failed rows that nobody replayed: for a cron job
 def add_arguments(parser: CommandParser) -> None:
     """Declare the options."""
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("--fail-over", type=float, metavar="SECONDS", help="exit with 1 above this lag")
+    parser.add_argument(
+        "--fail-over", type=float, metavar="SECONDS", help="exit with 1 above this lag"
+    )
     parser.add_argument("--fail-failed", action="store_true", help="exit with 1 if rows are failed")
 
 
@@ -39,7 +41,9 @@ def run(options: Mapping[str, Any], stdout: OutputWrapper) -> int:
 
 def _sentences(found: Backlog) -> list[str]:
     more = " at least" if found.is_more else ""
-    oldest = "" if found.oldest_seconds is None else f", the oldest for {found.oldest_seconds:.1f} s"
+    oldest = (
+        "" if found.oldest_seconds is None else f", the oldest for {found.oldest_seconds:.1f} s"
+    )
     lag = "" if found.lag_seconds is None else f"; lag {found.lag_seconds:.1f} s"
     return [
         f"Pending{more}: {found.pending}{oldest}{lag}.",
