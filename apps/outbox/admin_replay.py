@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlencode
@@ -168,7 +169,7 @@ class ReplayAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at
         if replay is None:
             raise Http404("There is no such replay.")
         criteria = Criteria.parse(replay.criteria)
-        rest = {**criteria.as_json(), "after": max(criteria.after, replay.position)}
+        rest = replace(criteria, after=max(criteria.after, replay.position)).as_json()
         extra = {RESEND: "1"} if replay.is_resend else {}
         context = {
             **self.admin_site.each_context(request),
