@@ -114,7 +114,6 @@ class ReplayAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at
     list_display = ["created_at", "decision", "rows_meant", "by_name", "reason", "progress"]
     list_display_links = ["created_at", "decision"]
     search_fields = ["reason", "by_name"]
-    list_filter = ["is_resend"]
     ordering = ["-created_at"]
     list_per_page = 50
     actions = None
