@@ -62,7 +62,7 @@ WITH chosen AS MATERIALIZED (
 )
 UPDATE {OUTBOX} AS row
 SET replayed_at = statement_timestamp(), replayed_by_id = %(by)s, replayed_as_id = new
-FROM chosen WHERE row.id = pk AND row.id = ANY(%(pks)s) AND failed_at IS NOT NULL
+FROM chosen WHERE row.id = pk AND row.id = ANY(%(pks)s) AND %(resend)s::uuid IS NULL
 """
 
 

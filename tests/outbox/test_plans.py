@@ -3,7 +3,7 @@
 import pytest
 from django.db import connection
 
-from apps.outbox import backlog, claim, history, numbering, retention, rows
+from apps.outbox import backlog, claim, history, numbering, replay, retention, rows, verdicts
 from apps.outbox.models import NotificationOutbox
 
 pytestmark = pytest.mark.django_db
@@ -31,6 +31,12 @@ FROM generate_series(1, 60) AS number
 LIMITS = {"rows": 1000, "longest": 1000, "deaths": 4, "bytes": 1000}
 PKS = list(range(1, 1001))
 KEY = f"{OUTBOX}_pkey"
+NEXT = (
+    NotificationOutbox.objects.failed()
+    .filter(replayed_at=None, pk__gt=1, pk__lte=OLD_ROWS)
+    .order_by("pk")
+    .values_list("pk", flat=True)[: replay.BATCH]
+)
 #: Each query, its values, and the indexes through which it goes.
 QUERIES = {
     "number: what is fresh": (numbering.FRESH, [3, 1000], {"outbox_unnumbered"}),
@@ -57,6 +63,25 @@ QUERIES = {
         {"outbox_unnumbered", "outbox_untried", "outbox_tried"},
     ),
     "backlog: what failed": (backlog.FAILED, None, {"outbox_cause"}),
+    "replay: the next rows": (*NEXT.query.sql_with_params(), {"outbox_replayable"}),
+    "replay: what they are": (verdicts.CANDIDATES, [3600, PKS], {KEY}),
+    "replay: what is newer": (
+        verdicts.NEWER,
+        {"pks": PKS, "streams": ["ticket:1", "ticket:2"]},
+        {KEY, "outbox_position", "outbox_unnumbered"},
+    ),
+    "replay: what moved": (verdicts.MOVES, [PKS, PKS, ["ticket:1"] * 1000], {"outbox_moves"}),
+    "replay: announce": (
+        replay.ANNOUNCE,
+        {
+            "pks": PKS,
+            "events": [None] * 1000,
+            "payloads": [None] * 1000,
+            "resend": None,
+            "by": None,
+        },
+        {KEY},
+    ),
     "prune: what is old": (retention.OLD, [3600, 1000], {"outbox_published"}),
     "prune: forget replays": (retention.FORGET, [PKS], {"outbox_replayed_as"}),
 }
