@@ -190,8 +190,6 @@ def _carry_out_batch(key: uuid.UUID, using: str) -> Turn:
     )
     if batch := _lock(rows, using):
         _announce(replay, batch, using)
-    elif rows.exists():
-        return Turn.MORE  # those that were next have just been replayed by somebody else
     else:
         _finish(replay)
     return Turn.MORE if replay.finished_at is None else Turn.OVER

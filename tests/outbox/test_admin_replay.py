@@ -8,13 +8,15 @@ from datetime import timedelta
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission
-from django.db import connection, transaction
+from django.db import OperationalError, connection, transaction
 from django.db.models.functions import Now
 from django.urls import reverse
 from django.utils import timezone
 
 from apps.outbox import preview as previewing
+from apps.outbox.criteria import Criteria
 from apps.outbox.models import NotificationOutbox, Replay
+from apps.outbox.preview import preview
 from apps.outbox.replay import BATCH, MEANWHILE, carry_out_batch
 from tests.database import elsewhere
 from tests.outbox.rows import make
@@ -228,6 +230,18 @@ class TestConfirmation:
         assert ["Can't be decided about: rows: there are too many to count. Narrow it down."] == (
             messages(answer)
         )
+
+    def test_while_the_database_fails(self, admin):
+        """
+        What is no question of patience is not taken for one.
+        """
+        with elsewhere(table_lock()), connection.cursor() as cursor:
+            cursor.execute("SET lock_timeout = 50")
+            try:
+                with pytest.raises(OperationalError, match="lock timeout"):
+                    preview(Criteria(), is_resend=False, using="default")
+            finally:
+                cursor.execute("RESET lock_timeout")
 
     @pytest.mark.parametrize(
         ("field", "value"),
