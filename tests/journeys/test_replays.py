@@ -13,7 +13,7 @@ from tests.processes import wait_until
 from tests.sockets import collection, in_thread, subject
 
 pytestmark = pytest.mark.django_db(transaction=True)
-ROWS = 20_000
+ROWS = 10_000
 
 
 def many(rows, objects):

@@ -19,7 +19,7 @@ from django.utils import timezone
 
 from apps.outbox import shell
 from apps.outbox.history import head
-from apps.outbox.models import NotificationOutbox, Replay
+from apps.outbox.models import NotificationOutbox, Replay, Stream
 from apps.outbox.progress import Progress
 from apps.outbox.replay import BATCH
 from tests.database import elsewhere, row_locks
@@ -318,6 +318,16 @@ class TestNewEpoch:
         A stream that there isn't, none, two; and what nobody has confirmed.
         """
         assert words in refusal("new-epoch", *arguments)
+
+    def test_while_somebody_holds_a_stream(self):
+        """
+        It doesn't wait for ever, and says what to do.
+        """
+        before = head("ticket:1", using=DEFAULT_DB_ALIAS)
+        with elsewhere(row_locks(Stream.objects.all())):
+            text, code = outbox("new-epoch", "--all", "--yes")
+        assert (1, before) == (code, head("ticket:1", using=DEFAULT_DB_ALIAS))
+        assert "Try again." in text
 
     @pytest.mark.parametrize(("answer", "renewed"), [("y", True), ("n", False), ("", False)])
     def test_asks(self, answer, renewed):

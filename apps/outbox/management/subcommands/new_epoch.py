@@ -9,6 +9,7 @@ from django.core.management.base import CommandError, CommandParser, OutputWrapp
 from django.db import DEFAULT_DB_ALIAS
 
 from ...epochs import renew
+from ...exceptions import ShardBusyError
 from ...models import Stream
 from ...shell import ExitCode
 
@@ -43,7 +44,11 @@ def run(options: Mapping[str, Any], stdout: OutputWrapper) -> int:
         raise CommandError(f"--stream: there is no stream {name!r}.")
     if not options["dry_run"] and not options["yes"]:
         _confirm(found, stdout)
-    renewed = 0 if options["dry_run"] else renew(name, using=DEFAULT_DB_ALIAS)
+    try:
+        renewed = 0 if options["dry_run"] else renew(name, using=DEFAULT_DB_ALIAS)
+    except ShardBusyError as error:
+        stdout.write(f"{error} Streams of the shards before it have a new epoch. Try again.")
+        return ExitCode.FINDINGS
     if options["json"]:
         stdout.write(json.dumps({"streams": found, "renewed": renewed}))
     elif options["dry_run"]:
