@@ -21,6 +21,7 @@ ABSENT = "The object isn't in that stream any more."
 PRESENT = "The object is in that stream: to say that it is gone would be wrong."
 MOVED = "The object moved since: what was recorded may not be for those who see it now."
 OLD = "Older than retention, so that nobody knows whether the object moved since."
+UNMAKEABLE = "The object's present state can't be made:"
 STATELESS = "It tells of no change of a registered object: there is no present state."
 
 # What a row repeats is as old as the row that said it first; that may be pruned.
@@ -158,7 +159,8 @@ def _as_is(candidate: Candidate, announcer: Announcer | None, row: Any) -> Verdi
             payload = announcer.tombstone(announcer.model._meta.pk.to_python(candidate.object_id))
         text = encode(payload, announcer.object_type)
     except Exception as error:  # noqa: BLE001  # it is the registration's; other rows go on
-        return Verdict(pk=candidate.pk, reason=f"Its present state can't be made: {error!r}"[:200])
+        # Without its words: there are as many reasons as there are kinds of errors, and no more.
+        return Verdict(pk=candidate.pk, reason=f"{UNMAKEABLE} {type(error).__name__}.")
     return Verdict(pk=candidate.pk, event=announcer.event(verb), payload=text)
 
 
