@@ -152,6 +152,7 @@ REST_FRAMEWORK = {
 
 OUTBOX = {
     "BELL": "workers.bell.ring",
+    "REPLAY": "workers.bell.ask_for_replay",
     "JSON_ENCODER": "rest_framework.utils.encoders.JSONEncoder",
 }
 REALTIME: dict[str, Any] = {}

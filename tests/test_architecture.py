@@ -24,15 +24,16 @@ FOREIGN = {
 #: Inside the durable half: each layer imports only those before it.
 LAYERS = {
     "apps.outbox": [
-        {"exceptions", "conf", "backoff", "operations", "metrics", "shell", "traces"},
+        {"exceptions", "conf", "backoff", "operations", "metrics", "progress", "shell", "traces"},
         {"payload", "models", "bell", "locks", "stored", "redaction"},
-        {"announcers", "attempts", "epochs", "numbering", "replay", "retention", "schema"},
-        {"backlog", "causes", "instances", "minutes"},
-        {"charts", "running"},
+        {"announcers", "attempts", "epochs", "numbering", "retention", "schema"},
+        {"audit", "backlog", "causes", "criteria", "instances", "minutes", "verdicts"},
+        {"charts", "replay", "running"},
+        {"preview"},
         {"health"},
         {"tiles"},
         {"dashboard"},
-        {"admin_dashboard", "admin_filters"},
+        {"admin_dashboard", "admin_filters", "admin_replay"},
         {"rows"},
         {"claim", "history"},
         {"capture"},

@@ -14,6 +14,8 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 #: How often the sweep looks, bell or not.
 SWEEP_SECONDS = 0.5
 PRUNE_SECONDS = 600.0
+#: How often a worker looks for replays that nobody carries out, since one died or the broker was away.
+REPLAY_SECONDS = 5.0
 
 
 class Notifier(Celery):
@@ -55,5 +57,6 @@ app.conf.update(
         "sweep": {"task": "outbox.sweep", "schedule": SWEEP_SECONDS},
         "count": {"task": "outbox.count", "schedule": crontab()},  # when a minute has ended
         "prune": {"task": "outbox.prune", "schedule": PRUNE_SECONDS},
+        "replay": {"task": "outbox.replay", "schedule": REPLAY_SECONDS},
     },
 )

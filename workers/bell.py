@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -23,7 +24,7 @@ RINGING_SECONDS = 3600
 #: How long a save may wait for Redis, once; and how long nobody asks Redis after it was away.
 ANSWER_SECONDS = 0.2
 COOL_DOWN_SECONDS = 5.0
-DRAIN = "outbox.drain"
+DRAIN, REPLAY = "outbox.drain", "outbox.replay"
 
 _away_until = 0.0
 
@@ -34,20 +35,20 @@ def ring(using: str) -> None:
 
     Called after a commit; ``using`` is the database that has something to publish.
     """
-    global _away_until  # noqa: PLW0603  # a breaker is the state of its process
-    if time.monotonic() < _away_until:
-        SILENT.inc()
-        return
-    try:
+
+    def ask() -> None:
         if _redis().set(KEY, using, nx=True, px=RINGING_SECONDS * 1000):
             _send(app, DRAIN)
             RUNG.inc()
         else:
             RINGING.inc()
-    except Exception as error:  # noqa: BLE001  # whatever it is, the save is committed and the sweep comes
-        SILENT.inc()
-        _away_until = time.monotonic() + COOL_DOWN_SECONDS
-        logger.warning("The bell is silent: %s", error, extra={"action": "bell_silent"})
+
+    _unless_away(ask)
+
+
+def ask_for_replay(using: str) -> None:
+    """Ask a worker to carry out what operators decided. As `ring` it is a hint: beat asks, too."""
+    _unless_away(lambda: _send(app, REPLAY))
 
 
 def clear() -> None:
@@ -90,6 +91,20 @@ def waiting(celery: Celery, connection: Any) -> int:
     """Return how many messages wait for a worker."""
     queue: Any = celery.amqp.queues[celery.conf.task_default_queue](connection.default_channel)
     return int(queue.queue_declare().message_count)
+
+
+def _unless_away(ask: Callable[[], None]) -> None:
+    """Call what talks to Redis or the broker, unless one of them was away a moment ago. Never raises."""
+    global _away_until  # noqa: PLW0603  # a breaker is the state of its process
+    if time.monotonic() < _away_until:
+        SILENT.inc()
+        return
+    try:
+        ask()
+    except Exception as error:  # noqa: BLE001  # whatever it is, the save is committed and the sweep comes
+        SILENT.inc()
+        _away_until = time.monotonic() + COOL_DOWN_SECONDS
+        logger.warning("The bell is silent: %s", error, extra={"action": "bell_silent"})
 
 
 def _send(celery: Celery, task: str) -> None:

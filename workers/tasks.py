@@ -8,6 +8,7 @@ from django.db import DEFAULT_DB_ALIAS, close_old_connections
 
 from apps.outbox.instances import forget
 from apps.outbox.minutes import count_minutes
+from apps.outbox.replay import carry_out_all
 from apps.outbox.retention import prune
 
 from . import bell
@@ -44,6 +45,14 @@ def count() -> None:
     forget(using=DEFAULT_DB_ALIAS)
     if count_minutes(using=DEFAULT_DB_ALIAS, seconds=TASK_SECONDS).is_cut_short:
         count.apply_async(retry=False)
+
+
+@app.task(name="outbox.replay")
+def replay() -> None:
+    """Carry out what operators decided to announce again."""
+    close_old_connections()
+    if carry_out_all(using=DEFAULT_DB_ALIAS, seconds=TASK_SECONDS):
+        replay.apply_async(retry=False)
 
 
 @worker_ready.connect

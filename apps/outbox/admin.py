@@ -2,9 +2,7 @@
 
 from typing import Any
 
-from django.contrib import admin, messages
-from django.contrib.admin.models import CHANGE, LogEntry
-from django.db.models import QuerySet
+from django.contrib import admin
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
@@ -13,23 +11,20 @@ from django.utils.timesince import timesince
 
 from .admin_dashboard import Dashboard
 from .admin_filters import FILTERS, ordering
-from .exceptions import NotReplayableError
+from .admin_replay import ReplayActions
 from .models import NotificationOutbox
 from .redaction import readable
-from .replay import replay
-
-MOST_REASONS = 10
 
 
 @admin.register(NotificationOutbox)
-class NotificationOutboxAdmin(Dashboard):
+class NotificationOutboxAdmin(ReplayActions, Dashboard):
     list_display = ["id", "outcome", "event", "stream", "error", "attempts", "offset", "age"]
     list_filter = FILTERS
     search_fields = ["stream", "event", "^event_id", "error_type", "error_message"]
     search_help_text = "Stream (ticket:7), event (UPDATE_TICKET), event id, or the error's words"
     list_per_page = 50
     show_full_result_count = False
-    actions = ["replay_failed"]
+    actions = ["replay_failed", "resend_published"]
     fieldsets = [
         (
             None,
@@ -51,7 +46,7 @@ class NotificationOutboxAdmin(Dashboard):
             },
         ),
         ("Error", {"fields": ["error_type", "error_message", "readable_traceback"]}),
-        ("Replay", {"fields": ["replayed_at", "replayed_by", "replayed_as", "replays"]}),
+        ("Replay", {"fields": ["replayed_at", "replayed_by", "replayed_as", "replays", "repeats"]}),
     ]
 
     def has_add_permission(self, request: HttpRequest) -> bool:
@@ -62,9 +57,6 @@ class NotificationOutboxAdmin(Dashboard):
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
-
-    def has_replay_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("outbox.replay_notificationoutbox")
 
     def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
         """Return the order of the list: the latest first."""
@@ -100,24 +92,3 @@ class NotificationOutboxAdmin(Dashboard):
             return ""
         url = reverse("admin:outbox_notificationoutbox_change", args=[original.pk])
         return format_html('<a href="{}">row {}</a>', url, original.pk)
-
-    @admin.action(description="Replay the selected failed notifications", permissions=["replay"])
-    def replay_failed(self, request: HttpRequest, queryset: QuerySet[NotificationOutbox]) -> None:
-        """Announce the selected rows again, oldest first; say which were refused, and why."""
-        replayed, refused = [], []
-        operator: Any = request.user
-        for row in queryset.order_by("id"):
-            try:
-                replay(row.pk, by=operator, using=queryset.db)
-            except NotReplayableError as error:
-                refused.append(str(error))
-            else:
-                replayed.append(row)
-        if replayed:
-            LogEntry.objects.log_actions(operator.pk, replayed, CHANGE, "Replayed.")
-            self.message_user(request, f"Replayed: {len(replayed)}.", messages.SUCCESS)
-        for reason in refused[:MOST_REASONS]:
-            self.message_user(request, reason, messages.WARNING)
-        if len(refused) > MOST_REASONS:
-            rest = len(refused) - MOST_REASONS
-            self.message_user(request, f"Refused besides: {rest}.", messages.WARNING)

@@ -8,7 +8,7 @@ from django.http import HttpRequest
 from django.utils.text import Truncator
 
 from .causes import cause, causes
-from .models import OutboxQuerySet
+from .models import STATES, OutboxQuerySet
 
 #: Always true. Without it PostgreSQL looks for pending rows in the whole table.
 BY_SMALL_INDEXES = (
@@ -24,21 +24,14 @@ class StateFilter(admin.SimpleListFilter):
     parameter_name = "state"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        states = ("pending", "retrying", "published", "failed", "unreplayed")
-        return [(state, state) for state in states]
+        return [(state, state) for state in STATES]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         state, rows = self.value(), cast(OutboxQuerySet, queryset)
-        if state == "retrying":
-            return rows.pending().filter(offset__isnull=False, claims__gt=0, attempts__gt=0)
-        if state == "unreplayed":
-            return rows.failed().filter(replayed_at=None)
-        if state == "pending":
-            return rows.pending().filter(BY_SMALL_INDEXES)
-        if state not in ("published", "failed"):
+        if state not in STATES:
             return queryset
         chosen: QuerySet[Any] = getattr(rows, state)()
-        return chosen
+        return chosen.filter(BY_SMALL_INDEXES) if state == "pending" else chosen
 
 
 class CauseFilter(admin.SimpleListFilter):

@@ -39,6 +39,8 @@ class Announcer:
     payload: Callable[[Any], Mapping[str, Any]]
     #: What subscribers see of a primary key whose row is gone.
     tombstone: Callable[[Any], Mapping[str, Any]]
+    #: Streams whose moves decide anew who may read a stream in which a row, or None, is announced.
+    guards: Callable[[str, Any], list[str]] = lambda stream, row: [stream]
 
     def event(self, verb: str) -> str:
         """Return the name of an event of this type: ``UPDATE_TICKET``."""

@@ -5,7 +5,7 @@ from django.apps import AppConfig
 from .hooks import install
 from .shell import register
 
-SUBCOMMANDS = ("prune",)
+SUBCOMMANDS = ("new-epoch", "prune", "replay", "stats")
 
 
 class OutboxConfig(AppConfig):

@@ -30,7 +30,7 @@ def settings_are_sound(**_: Any) -> list[CheckMessage]:
     except ImproperlyConfigured as error:
         return [Error(str(error), id="outbox.E001")]
     found: list[CheckMessage] = []
-    for key in ("BELL", "JSON_ENCODER", "REDACT"):
+    for key in ("BELL", "REPLAY", "JSON_ENCODER", "REDACT"):
         path = getattr(conf, key)
         try:
             import_string(path) if path else None

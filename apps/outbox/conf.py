@@ -14,6 +14,8 @@ class OutboxSettings:
 
     #: Dotted path of what wakes a worker; called with the database's alias after a commit.
     BELL: str = ""
+    #: Dotted path of what has a worker carry out replays; called with the database's alias after a commit.
+    REPLAY: str = ""
     #: Dotted path of the ``json.JSONEncoder`` whose ``default`` makes a payload's values JSON.
     JSON_ENCODER: str = "django.core.serializers.json.DjangoJSONEncoder"
     #: Dotted path of what takes from a payload, ``(object_type, payload)``, what operators mustn't see.

@@ -5,7 +5,7 @@ OutboxError
     PayloadError
     CaptureError
     UnannouncedWriteError
-    NotReplayableError
+    CriteriaError
     ShardBusyError
     WorkerDiedError
 """
@@ -31,8 +31,12 @@ class UnannouncedWriteError(OutboxError):
     """A test suite's guard saw a write to a live table that announces nothing."""
 
 
-class NotReplayableError(OutboxError):
-    """A row is not failed, or was replayed before."""
+class CriteriaError(OutboxError, ValueError):
+    """A filter of rows makes no sense. ``field`` is its name."""
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(f"{field}: {problem}")
+        self.field = field
 
 
 class ShardBusyError(OutboxError):

@@ -15,6 +15,7 @@ from .operations import Instance, Minute, Replay
 
 __all__ = [
     "SHARDS",
+    "STATES",
     "Claim",
     "Instance",
     "Minute",
@@ -23,6 +24,9 @@ __all__ = [
     "Stream",
     "shard_of",
 ]
+
+#: What a row may be, as operators ask for it: the names of methods below.
+STATES = ("pending", "retrying", "published", "failed", "unreplayed")
 
 #: Streams are spread over this many shards. A constant: it is stored in each row.
 SHARDS = 16
@@ -78,9 +82,17 @@ class OutboxQuerySet(models.QuerySet["NotificationOutbox"]):
         """Rows that are neither published nor failed."""
         return self.filter(PENDING)
 
+    def retrying(self) -> Self:
+        """Pending rows of which an attempt failed: they are tried again."""
+        return self.pending().filter(offset__isnull=False, claims__gt=0, attempts__gt=0)
+
     def failed(self) -> Self:
         """Rows whose attempts are spent: kept for a person to look at."""
         return self.filter(failed_at__isnull=False)
+
+    def unreplayed(self) -> Self:
+        """Failed rows that nobody has announced again."""
+        return self.failed().filter(replayed_at=None)
 
     def published(self) -> Self:
         """Rows that the channel layer took: the history clients resume from."""
@@ -129,12 +141,17 @@ class NotificationOutbox(models.Model):
     replayed_as = models.ForeignKey(
         "self", on_delete=models.SET_NULL, null=True, related_name="+", db_index=False
     )
+    #: The row whose payload this one repeats, announced again as it was recorded: as old is what it says.
+    repeats = models.BigIntegerField(null=True, editable=False)
 
     objects = OutboxQuerySet.as_manager()
 
     class Meta:
         verbose_name = "notification"
-        permissions = [("replay_notificationoutbox", "Can replay failed notifications")]
+        permissions = [
+            ("replay_notificationoutbox", "Can replay failed notifications"),
+            ("resend_notificationoutbox", "Can resend published notifications"),
+        ]
         constraints = [
             models.UniqueConstraint(
                 fields=["stream", "offset"],
@@ -199,6 +216,12 @@ class NotificationOutbox(models.Model):
                 name="outbox_cause",
                 condition=Q(failed_at__isnull=False),
             ),
+            models.Index(
+                "id",
+                name="outbox_replayable",
+                condition=Q(failed_at__isnull=False, replayed_at=None),
+            ),
+            models.Index("stream", "id", name="outbox_moves", condition=Q(is_move=True)),
         ]
 
     def __str__(self) -> str:

@@ -74,6 +74,10 @@ class Replay(models.Model):
     superseded = models.PositiveIntegerField(default=0)
     #: Rows that could not be announced: replayed meanwhile, pruned, their object gone.
     refused = models.PositiveIntegerField(default=0)
+    #: Why, JSON: a sentence, and how many rows it is about.
+    refusals = models.JSONField(default=dict, db_default={})
+    #: What keeps it from going on at the moment, in a sentence; empty while nothing does.
+    hindrance = models.TextField(default="", db_default="")
     finished_at = models.DateTimeField(null=True)
     cancelled_at = models.DateTimeField(null=True)
 
@@ -92,5 +96,19 @@ class Replay(models.Model):
         ]
 
     def __str__(self) -> str:
-        verb = "Resend" if self.is_resend else "Replay"
-        return f"{verb} of {self.total} rows by {self.by_name}"
+        return f"{self.verb} of {self.total} rows by {self.by_name}"
+
+    @property
+    def verb(self) -> str:
+        """What it is called: a replay, or a resend."""
+        return "Resend" if self.is_resend else "Replay"
+
+    @property
+    def looked_at(self) -> int:
+        """How many of its rows have been dealt with, one way or the other."""
+        return self.announced + self.superseded + self.refused
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it is finished or cancelled."""
+        return self.finished_at is not None or self.cancelled_at is not None

@@ -1,6 +1,8 @@
 """The registry: which object types there are, and which of them a name stands for."""
 
 import re
+from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar
 
 from django.contrib.auth import get_user_model
@@ -9,12 +11,14 @@ from django.db import models
 from ..outbox.announcers import Announcer, connect, disconnect
 from .exceptions import RegistrationError, UnknownObjectTypeError
 from .grants import RIGHTS
+from .groups import parse_stream, stream_for
 from .object_types import ObjectType, OwnType, RightsType
 
 #: With `ObjectType`, so that who registers one needs no other module.
 __all__ = [
     "OWN",
     "ObjectType",
+    "guards",
     "kind_of_collection",
     "kinds",
     "names",
@@ -58,7 +62,8 @@ def register(cls: T) -> T:
     if not isinstance(kind.key_field, (models.IntegerField, models.UUIDField)):
         raise RegistrationError(f"{kind.model.__name__} has no integer or UUID as primary key.")
     _refuse_other_fields(kind)
-    announcers = [kind.announcer(), *kind.rights_announcers()]
+    own = replace(kind.announcer(), guards=partial(guards, kind))
+    announcers = [own, *kind.rights_announcers()]
     for announcer in announcers:
         connect(announcer)
     _types[kind.name], _announcers[kind.name] = kind, announcers
@@ -137,6 +142,22 @@ def owner_type(name: str) -> ObjectType:
     if not owners:
         raise UnknownObjectTypeError(f"The owner of {name!r} is of no registered type.")
     return owners[0]
+
+
+def guards(kind: ObjectType, stream: str, instance: Any) -> list[str]:
+    """
+    Return the streams whose moves decide anew who may read a stream in which a type's objects are announced.
+
+    Of an object's own: that stream, and those of what it is seen through; ``instance`` is the object, or
+    None if it is gone. Of a collection: its owner's.
+    """
+    name, pk = parse_stream(stream)
+    if name in kind.collections:
+        owners = types_of(kind.owner_model(name))[:1]
+        return [stream_for(owner.name, pk) for owner in owners if owner.can_move]
+    above = [] if instance is None else [s for s in kind.streams(instance) if s != stream]
+    own = [stream] if kind.can_move else []
+    return [*own, *(guard for s in above for guard in guards(kind, s, None))]
 
 
 def names() -> list[str]:

@@ -193,10 +193,14 @@ async def test_a_failed_row_is_replayed_from_the_admin(site, settings, demo, adm
     def replay():
         client = Client()
         client.force_login(admin)
-        return client.post(
+        page = client.post(
             "/admin/outbox/notificationoutbox/",
             {"action": "replay_failed", "_selected_action": [failed.pk]},
+            follow=True,
         )
+        hidden = page.context["form"].initial
+        decision = {**hidden, "payload": "recorded", "reason": "it is registered again"}
+        return client.post(f"/admin/outbox/replay/confirm/?pks={failed.pk}", decision)
 
     assert 302 == (await in_thread(replay)).status_code
     frame = await receive(socket)

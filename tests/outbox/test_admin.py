@@ -1,12 +1,11 @@
 """The outbox in the admin: readable, searchable, and failed rows can be replayed by whoever may."""
 
 import pytest
-from django.contrib.admin.models import LogEntry
-from django.contrib.auth.models import Permission
 from django.urls import reverse
 
-from apps.outbox.admin import MOST_REASONS
+from apps.outbox.criteria import Criteria
 from apps.outbox.models import NotificationOutbox
+from apps.outbox.replay import carry_out, decide, last_pk
 from apps.realtime.registry import register, unregister
 from apps.tickets.live import TicketType
 from tests.outbox.rows import make
@@ -37,12 +36,6 @@ def console(client, admin):
 
 def page(row):
     return reverse("admin:outbox_notificationoutbox_change", args=[row.pk])
-
-
-def replay(client, rows):
-    data = {"action": "replay_failed", "_selected_action": [row.pk for row in rows]}
-    answer = client.post(LIST, data, follow=True)
-    return [str(message) for message in answer.context["messages"]]
 
 
 class TestList:
@@ -97,11 +90,15 @@ class TestPage:
         assert 'name="_save"' not in text
         assert 403 == console.post(page(failed[0]), {"event": "X"}).status_code
 
-    def test_shows_what_it_replays(self, console, failed):
+    def test_shows_what_it_replays(self, console, admin, failed):
         """
         The new row names the old one, and the old one the new.
         """
-        replay(console, failed[:1])
+        criteria = Criteria.parse({"pks": [failed[0].pk]})
+        replay = decide(
+            criteria, by=admin, reason="mended", last=last_pk(using="default"), using="default"
+        )
+        carry_out(replay.pk, using="default")
         old = NotificationOutbox.objects.get(pk=failed[0].pk)
         assert f"row {old.pk}" in console.get(page(old.replayed_as)).content.decode()
         text = console.get(page(old)).content.decode()
@@ -116,53 +113,3 @@ class TestPage:
         args = [failed[0].pk] if name == "delete" else []
         url = reverse(f"admin:outbox_notificationoutbox_{name}", args=args)
         assert 403 == console.get(url).status_code
-
-
-class TestReplay:
-    def test_announces_again_and_is_logged(self, console, admin, failed):
-        """
-        Each failed row is announced anew, and the log says by whom.
-        """
-        assert ["Replayed: 2."] == replay(console, failed)
-        assert 2 == NotificationOutbox.objects.pending().count()
-        assert {admin} == {row.replayed_by for row in NotificationOutbox.objects.failed()}
-        assert {str(row.pk) for row in failed} == set(
-            LogEntry.objects.filter(user=admin).values_list("object_id", flat=True)
-        )
-
-    def test_refuses_the_others_and_says_why(self, console, failed):
-        """
-        Of a mixed selection the failed rows are replayed, and each other one has its reason.
-        """
-        replay(console, failed[:1])
-        fine = NotificationOutbox.objects.published().first()
-        messages = replay(console, [*failed, fine])
-        assert "Replayed: 1." in messages
-        assert f"Row {fine.pk} is not a failed row." in messages
-        assert any("was replayed before" in message for message in messages)
-
-    def test_does_not_flood_the_page(self, console, failed):
-        """
-        Of very many reasons the first are shown, and how many more there are.
-        """
-        NotificationOutbox.objects.bulk_create(
-            NotificationOutbox(stream="a:1", shard=0, event="X", object_id="1", payload={})
-            for _ in range(MOST_REASONS + 3)
-        )
-        messages = replay(console, NotificationOutbox.objects.pending())
-        assert "Refused besides: 3." == messages[-1]
-        assert MOST_REASONS + 1 == len(messages)
-
-    def test_needs_its_own_permission(self, client, other, failed):
-        """
-        Who may look need not be allowed to replay.
-        """
-        other.is_staff = True
-        other.save()
-        other.user_permissions.add(Permission.objects.get(codename="view_notificationoutbox"))
-        client.force_login(other)
-        assert "replay_failed" not in client.get(LIST).content.decode()
-        replay(client, failed)
-        assert not NotificationOutbox.objects.pending().exclude(object_type="rights").exists()
-        other.user_permissions.add(Permission.objects.get(codename="replay_notificationoutbox"))
-        assert ["Replayed: 2."] == replay(client, failed)

@@ -47,7 +47,7 @@ def test_rows_that_failed_before_get_their_fingerprint():
     """
     failed = make(1, failed_at=Now(), error_type="E", error_message="no row 7")
     pending = make(2)
-    migration = importlib.import_module("apps.outbox.migrations.0006_causes")
+    migration = importlib.import_module("apps.outbox.migrations.0006_indexes_of_operations")
     with connection.schema_editor() as editor:
         migration.derive_fingerprints(apps, editor)
     failed.refresh_from_db()

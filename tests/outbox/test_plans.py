@@ -5,7 +5,18 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.db import connection
 
-from apps.outbox import backlog, causes, claim, history, minutes, numbering, retention, rows
+from apps.outbox import (
+    backlog,
+    causes,
+    claim,
+    history,
+    minutes,
+    numbering,
+    replay,
+    retention,
+    rows,
+    verdicts,
+)
 from apps.outbox.models import NotificationOutbox
 from workers.doctor import outbox as doctor
 
@@ -35,6 +46,12 @@ LIMITS = {"rows": 1000, "longest": 1000, "deaths": 4, "bytes": 1000}
 PKS = list(range(1, 1001))
 KEY = f"{OUTBOX}_pkey"
 MOMENT = datetime.now(UTC) - timedelta(minutes=5)
+NEXT = (
+    NotificationOutbox.objects.failed()
+    .filter(replayed_at=None, pk__gt=1, pk__lte=OLD_ROWS)
+    .order_by("pk")
+    .values_list("pk", flat=True)[: replay.BATCH]
+)
 #: Each query, its values, and the indexes through which it goes.
 QUERIES = {
     "number: what is fresh": (numbering.FRESH, [3, 1000], {"outbox_unnumbered"}),
@@ -69,8 +86,27 @@ QUERIES = {
     ),
     "rates": (minutes.RATES, {"seconds": 10, "most": 1000}, {KEY, "outbox_published"}),
     "doctor: what kills workers": (doctor.DEADLY_ROWS, [4], {"outbox_tried"}),
-    "doctor: causes": (doctor.CAUSES, None, {"outbox_cause"}),
+    "doctor: causes": (doctor.CAUSES, None, {"outbox_replayable"}),
     "doctor: how long rows are kept": (doctor.OLDEST, None, {"outbox_published"}),
+    "replay: the next rows": (*NEXT.query.sql_with_params(), {"outbox_replayable"}),
+    "replay: what they are": (verdicts.CANDIDATES, [3600, PKS], {KEY}),
+    "replay: what is newer": (
+        verdicts.NEWER,
+        {"pks": PKS, "streams": ["ticket:1", "ticket:2"]},
+        {KEY, "outbox_position", "outbox_unnumbered"},
+    ),
+    "replay: what moved": (verdicts.MOVES, [PKS, PKS, ["ticket:1"] * 1000], {"outbox_moves"}),
+    "replay: announce": (
+        replay.ANNOUNCE,
+        {
+            "pks": PKS,
+            "events": [None] * 1000,
+            "payloads": [None] * 1000,
+            "resend": None,
+            "by": None,
+        },
+        {KEY},
+    ),
     "prune: what is old": (retention.OLD, [3600, 1000], {"outbox_published"}),
     "prune: forget replays": (retention.FORGET, [PKS], {"outbox_replayed_as"}),
 }

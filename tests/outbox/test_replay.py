@@ -1,101 +1,372 @@
-"""A failed row is announced again by a person's decision, once."""
+"""Rows are announced again by a person's decision: each once, in order, whoever else decides or dies."""
 
 import threading
+import uuid
 
 import pytest
-from django.db import DEFAULT_DB_ALIAS, connections
+from django.contrib.admin.models import LogEntry
+from django.db import DEFAULT_DB_ALIAS, connections, transaction
+from django.db.models.functions import Now
+from django.utils import timezone
 
-from apps.outbox.exceptions import NotReplayableError
-from apps.outbox.models import NotificationOutbox
-from apps.outbox.replay import replay
-from apps.realtime.registry import object_type, register, unregister
+from apps.outbox import replay as replaying
+from apps.outbox.criteria import Criteria
+from apps.outbox.models import SHARDS, NotificationOutbox, Replay
+from apps.outbox.numbering import number
+from apps.outbox.replay import (
+    BATCH,
+    MEANWHILE,
+    Turn,
+    cancel,
+    carry_out,
+    carry_out_all,
+    carry_out_batch,
+    decide,
+    last_pk,
+)
+from apps.tickets.models import Ticket
+from tests.database import elsewhere, row_locks
+from tests.outbox.rows import make
 
 pytestmark = pytest.mark.django_db(transaction=True)
 USING = DEFAULT_DB_ALIAS
 
 
-@pytest.fixture
-def failed(settings, empty_outbox, ticket, relay):
-    """A row that failed because its object type was no longer registered."""
-    settings.OUTBOX = {"MAX_ATTEMPTS": 1}
-    ticket.title = "Changed"
-    ticket.save()
-    kind = type(object_type("ticket"))
-    unregister("ticket")
-    try:
-        relay.drain()
-    finally:
-        register(kind)
-    return NotificationOutbox.objects.failed().get(stream=f"ticket:{ticket.pk}")
+def decided(by, criteria=None, **values):
+    """Return a decision about all failed rows, unless told otherwise."""
+    found = Criteria.parse(criteria or {"state": "failed"})
+    defaults = {"by": by, "reason": "mended", "last": last_pk(using=USING), "using": USING}
+    return decide(found, **{**defaults, **values})
 
 
-def test_is_a_new_row_of_the_same_event(failed, demo):
+def carried_out(replay):
+    """Return a decision that was carried out."""
+    assert Turn.OVER is carry_out(replay.pk, using=USING)
+    replay.refresh_from_db()
+    assert replay.is_over
+    assert replay.total == replay.looked_at
+    return replay
+
+
+def fail():
+    """Make the pending rows failed."""
+    for shard in range(SHARDS):
+        number(shard, using=USING)
+    NotificationOutbox.objects.pending().update(failed_at=Now(), error_type="E")
+
+
+def failed(offset, **values):
+    """Return a failed row that is about nothing registered."""
+    return make(offset, failed_at=Now(), error_type="E", object_type="thing", **values)
+
+
+def many(rows):
+    """Return the primary keys of many failed rows."""
+    made = NotificationOutbox.objects.bulk_create(
+        NotificationOutbox(
+            stream="thing:1",
+            shard=3,
+            offset=n + 1,
+            object_type="thing",
+            object_id=str(n),
+            event="X",
+            payload={},
+            failed_at=timezone.now(),
+            error_type="E",
+        )
+        for n in range(rows)
+    )
+    return [row.pk for row in made]
+
+
+def again():
+    """Return what was announced again, in order: what it repeats and its stream."""
+    rows = NotificationOutbox.objects.pending().order_by("pk")
+    return list(rows.values_list("repeats", flat=True))
+
+
+class TestOnce:
+    def test_is_a_new_row_of_the_same_event(self, demo):
+        """
+        The new row has the same event id, payload and mark, no offset yet; the old one keeps its error.
+        """
+        old = failed(1, payload={"a": 1}, is_move=True)
+        carried_out(decided(demo))
+        new = NotificationOutbox.objects.pending().get()
+        old.refresh_from_db()
+        assert (old.event_id, {"a": 1}, True, None, old.pk) == (
+            new.event_id,
+            new.payload,
+            new.is_move,
+            new.offset,
+            new.repeats,
+        )
+        assert ("failed", "E", new, demo) == (
+            old.state,
+            old.error_type,
+            old.replayed_as,
+            old.replayed_by,
+        )
+
+    def test_many_in_their_order_batch_by_batch(self, demo):
+        """
+        However many batches it takes, rows are announced in the order in which they were captured.
+        """
+        pks = many(BATCH + 10)
+        replay = carried_out(decided(demo))
+        assert pks == again()
+        assert (BATCH + 10, BATCH + 10, 0) == (replay.total, replay.announced, replay.refused)
+
+    def test_of_two_operators_at_once(self, demo, other):
+        """
+        Two decisions about the same rows, carried out at once, announce each row once between them.
+        """
+        pks = set(many(2 * BATCH - 1))
+        replays = [decided(user) for user in (demo, other)]
+        barrier = threading.Barrier(2)
+
+        def work(replay):
+            barrier.wait()
+            try:
+                carry_out(replay.pk, using=USING)
+            finally:
+                connections.close_all()
+
+        threads = [threading.Thread(target=work, args=(replay,)) for replay in replays]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        while any(carry_out(replay.pk, using=USING) is not Turn.OVER for replay in replays):
+            pass
+        assert pks == set(again())
+        assert len(pks) == len(again())
+        for replay in replays:
+            replay.refresh_from_db()
+            assert replay.total == replay.looked_at
+        assert len(pks) == sum(replay.announced for replay in replays)
+        assert {MEANWHILE} == {reason for replay in replays for reason in replay.refusals}
+
+    def test_of_two_workers_at_one_decision(self, demo):
+        """
+        Whoever comes second leaves it to the first.
+        """
+        failed(1)
+        replay = decided(demo)
+        with elsewhere(row_locks(Replay.objects.all())):
+            assert Turn.TAKEN is carry_out_batch(replay.pk, using=USING)
+        assert [] == again()
+        carried_out(replay)
+
+    def test_of_a_form_sent_twice(self, demo, other):
+        """
+        The same key decides once, whoever sends it again.
+        """
+        failed(1)
+        key = uuid.uuid4()
+        assert decided(demo, key=key) == decided(other, key=key, reason="again")
+        assert ["mended"] == list(Replay.objects.values_list("reason", flat=True))
+
+    def test_twice_says_that_it_was_replayed_before(self, demo):
+        """
+        A row is replayed once for ever; the second decision finds nothing to do, and says why.
+        """
+        failed(1)
+        carried_out(decided(demo))
+        replay = carried_out(decided(demo))
+        assert (0, 1, {MEANWHILE: 1}) == (replay.announced, replay.refused, replay.refusals)
+
+    def test_later_rows_are_not_meant(self, demo):
+        """
+        What fails after the confirmation page was shown is not part of the decision.
+        """
+        failed(1)
+        last = last_pk(using=USING)
+        failed(2)
+        assert 1 == carried_out(decided(demo, last=last)).announced
+
+
+class TestDeath:
+    def test_a_batch_and_how_far_it_came_are_one(self, demo, settings):
+        """
+        What interrupts a batch leaves nothing of it, and the next worker announces it.
+        """
+        pk = failed(1).pk
+        replay = decided(demo)
+        settings.OUTBOX = {"BELL": "tests.no_such_module.ring", "RETENTION_SECONDS": "nonsense"}
+        assert Turn.HINDERED is carry_out_batch(replay.pk, using=USING)
+        replay.refresh_from_db()
+        assert ([], 0) == (again(), replay.position)
+        assert replay.hindrance.startswith("DataError: ") or "nonsense" in replay.hindrance
+        settings.OUTBOX = {}
+        assert "" == carried_out(replay).hindrance
+        assert [pk] == again()
+
+    def test_a_locked_object_hinders_one_decision_and_no_other(
+        self, demo, ticket, empty_outbox, settings
+    ):
+        """
+        Somebody who holds an object's lock is waited for in vain, not for long, and others go on.
+        """
+        ticket.title = "Changed"
+        ticket.save()
+        fail()
+        hindered = decided(demo)
+        fine = failed(1, stream="thing:1")
+        other = decided(demo, {"pks": str(fine.pk)})
+        with elsewhere(row_locks(Ticket.objects.all())):
+            assert carry_out_all(using=USING, seconds=20) is False
+            hindered.refresh_from_db()
+            assert "lock" in hindered.hindrance
+            assert hindered.finished_at is None
+        other.refresh_from_db()
+        assert other.finished_at is not None
+        assert carry_out_all(using=USING, seconds=20) is False
+        hindered.refresh_from_db()
+        assert (2, "") == (hindered.announced, hindered.hindrance)
+
+    def test_is_cut_short_in_between(self, demo):
+        """
+        A worker goes on for as long as it may, and then says that there is more.
+        """
+        many(BATCH + 1)
+        replay = decided(demo)
+        assert carry_out_all(using=USING, seconds=0) is True
+        replay.refresh_from_db()
+        assert (BATCH, None) == (replay.announced, replay.finished_at)
+        assert carry_out_all(using=USING, seconds=20) is False
+
+
+def test_rows_replayed_while_a_batch_waits_are_passed_over(demo):
     """
-    The new row has the same event id and payload and no offset yet; the old one keeps its error.
+    A batch all of whose rows somebody else replayed is not taken for the end.
     """
-    again = NotificationOutbox.objects.get(pk=replay(failed.pk, by=demo, using=USING).pk)
-    old = NotificationOutbox.objects.get(pk=failed.pk)
-    assert (failed.event_id, failed.payload, None) == (again.event_id, again.payload, again.offset)
-    assert ("failed", again, demo) == (old.state, old.replayed_as, old.replayed_by)
-    assert "UnknownObjectTypeError" in old.error_type
+    pks = many(BATCH + 1)
+    first, second = decided(demo), decided(demo)
+    taken = threading.Event()
 
-
-@pytest.mark.parametrize("is_move", [False, True])
-def test_of_a_move_is_one(failed, demo, is_move):
-    """
-    Announced again, it still says that what was before may not be for those who read it now.
-    """
-    NotificationOutbox.objects.filter(pk=failed.pk).update(is_move=is_move)
-    again = replay(failed.pk, by=demo, using=USING)
-    assert is_move is NotificationOutbox.objects.get(pk=again.pk).is_move
-
-
-def test_is_published_with_a_new_offset(failed, demo, relay):
-    """
-    A replayed row goes the way of every row.
-    """
-    again = replay(failed.pk, by=demo, using=USING)
-    relay.drain()
-    again.refresh_from_db()
-    assert ("published", failed.offset + 1) == (again.state, again.offset)
-
-
-@pytest.mark.parametrize("which", ["twice", "pending", "gone"])
-def test_refuses_what_is_not_a_failed_row(failed, demo, which):
-    """
-    A row that is not failed, was replayed before, or is gone, is refused in a sentence.
-    """
-    pk = failed.pk
-    if which == "twice":
-        replay(pk, by=demo, using=USING)
-    elif which == "pending":
-        pk = replay(pk, by=demo, using=USING).pk
-    else:
-        failed.delete()
-    with pytest.raises(NotReplayableError, match=str(pk)):
-        replay(pk, by=demo, using=USING)
-
-
-def test_two_operators_at_once_replay_it_once(failed, demo, other):
-    """
-    Whoever comes second is refused.
-    """
-    barrier, outcomes = threading.Barrier(2), []
-
-    def decide(user):
-        barrier.wait()
+    def slow():
         try:
-            replay(failed.pk, by=user, using=USING)
-            outcomes.append("replayed")
-        except NotReplayableError:
-            outcomes.append("refused")
+            with transaction.atomic():
+                replaying._carry_out_batch(first.pk, USING)
+                taken.set()
+                with connections[USING].cursor() as cursor:
+                    cursor.execute("SELECT pg_sleep(0.2)")
         finally:
+            taken.set()
             connections.close_all()
 
-    threads = [threading.Thread(target=decide, args=(user,)) for user in (demo, other)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert ["refused", "replayed"] == sorted(outcomes)
-    assert 1 == NotificationOutbox.objects.filter(event_id=failed.event_id, offset=None).count()
+    thread = threading.Thread(target=slow)
+    thread.start()
+    taken.wait()
+    turn = carry_out_batch(second.pk, using=USING)
+    thread.join()
+    assert Turn.MORE is turn
+    carried_out(second)
+    assert pks == again()
+
+
+class TestCancel:
+    def test_ends_it_where_it_is(self, demo, other):
+        """
+        What was announced stays, the rest is left; it is logged who cancelled.
+        """
+        many(BATCH + 1)
+        replay = decided(demo)
+        assert Turn.MORE is carry_out_batch(replay.pk, using=USING)
+        assert cancel(replay.pk, by=other, using=USING) is True
+        assert Turn.OVER is carry_out(replay.pk, using=USING)
+        assert BATCH == len(again())
+        assert [(other.pk, "Cancelled."), (demo.pk, "Replay of state failed: mended")] == list(
+            LogEntry.objects.order_by("-pk").values_list("user_id", "change_message")
+        )
+        assert cancel(replay.pk, by=other, using=USING) is False
+
+    def test_leaves_what_another_decision_takes_up(self, demo):
+        """
+        The rest is one more decision's: rows after where the first one ended.
+        """
+        many(BATCH + 1)
+        replay = decided(demo)
+        carry_out_batch(replay.pk, using=USING)
+        cancel(replay.pk, by=demo, using=USING)
+        replay.refresh_from_db()
+        rest = decided(demo, {"state": "failed", "after": replay.position})
+        assert (1, 1) == (rest.total, carried_out(rest).announced)
+
+
+def test_pruned_meanwhile(demo):
+    """
+    Rows that are gone are accounted for.
+    """
+    rows = [make(n, published_at=Now(), object_type="thing") for n in (1, 2)]
+    replay = decided(demo, {"state": "published"}, is_resend=True, with_superseded=True)
+    rows[0].delete()
+    assert {MEANWHILE: 1} == carried_out(replay).refusals
+    assert [rows[1].pk] == again()
+
+
+def test_a_resend_is_a_new_event(demo):
+    """
+    Published rows of one change get one new event id between them, another for each decision.
+    """
+    event = uuid.uuid4()
+    rows = [
+        make(1, published_at=Now(), object_type="thing", event_id=event, stream=f"thing:{n}")
+        for n in (1, 2)
+    ]
+    for _ in range(2):
+        criteria = {"pks": ",".join(str(row.pk) for row in rows)}
+        assert 2 == carried_out(decided(demo, criteria, is_resend=True)).announced
+    new = list(
+        NotificationOutbox.objects.pending().order_by("pk").values_list("event_id", flat=True)
+    )
+    assert new[0] == new[1] != new[2] == new[3]
+    assert event not in new
+    assert {None} == {row.replayed_at for row in NotificationOutbox.objects.all()}
+
+
+class TestLog:
+    def test_of_a_selection_is_on_each_row(self, demo):
+        """
+        Whoever looks at the row's history finds who announced it again, and why.
+        """
+        row = failed(1)
+        replay = carried_out(decided(demo, {"pks": [row.pk]}))
+        entries = LogEntry.objects.filter(user=demo).order_by("pk")
+        assert [
+            (str(replay.pk), f"Replay of pks {row.pk}: mended"),
+            (str(row.pk), "Replay: mended"),
+        ] == [(entry.object_id, entry.change_message) for entry in entries]
+
+    def test_outlives_the_account(self, demo):
+        """
+        A decision is carried out, also if who made it is gone; their name stays.
+        """
+        failed(1)
+        replay = decided(demo, {"pks": [NotificationOutbox.objects.get().pk]})
+        demo.delete()
+        replay.refresh_from_db()
+        assert (1, "demo", None) == (carried_out(replay).announced, replay.by_name, replay.by)
+
+
+def test_asks_a_worker_once_it_is_committed(demo, settings):
+    """
+    `REPLAY` is called after the commit, and not for a decision that was made before.
+    """
+    settings.OUTBOX = {"REPLAY": "tests.outbox.test_replay.note"}
+    with pytest.raises(ZeroDivisionError), transaction.atomic():
+        decided(demo)
+        raise ZeroDivisionError
+    key = uuid.uuid4()
+    for _ in range(2):
+        decided(demo, key=key)
+    assert [USING] == asked
+
+
+asked: list[str] = []
+
+
+def note(using):
+    """Called with the database that has something to replay."""
+    asked.append(using)

@@ -7,8 +7,9 @@ from django.db import DEFAULT_DB_ALIAS
 from django.db.models.functions import Now
 
 from apps.outbox.attempts import retry
+from apps.outbox.criteria import Criteria
 from apps.outbox.models import NotificationOutbox
-from apps.outbox.replay import replay
+from apps.outbox.replay import carry_out, decide, last_pk
 from apps.outbox.retention import Pruned, prune
 from tests.database import elsewhere, row_locks
 
@@ -51,7 +52,15 @@ def test_a_replayed_row_outlives_its_replay(settings, demo):
     """
     settings.OUTBOX = {"MAX_ATTEMPTS": 1}
     failed = fail(make(1))
-    again = replay(failed.pk, by=demo, using=DEFAULT_DB_ALIAS)
+    replay = decide(
+        Criteria(pks=(failed.pk,)),
+        by=demo,
+        reason="mended",
+        last=last_pk(using=DEFAULT_DB_ALIAS),
+        using=DEFAULT_DB_ALIAS,
+    )
+    carry_out(replay.pk, using=DEFAULT_DB_ALIAS)
+    again = NotificationOutbox.objects.pending().get(repeats=failed.pk)
     NotificationOutbox.objects.filter(pk=again.pk).update(offset=2, published_at=OLD)
     assert 1 == prune(using=DEFAULT_DB_ALIAS).rows
     failed.refresh_from_db()

@@ -6,8 +6,10 @@ from datetime import timedelta
 import pytest
 from channels.layers import InMemoryChannelLayer
 from django.db.models.functions import Now
+from django.utils import timezone
 
-from apps.outbox.models import Instance, Minute, NotificationOutbox
+from apps.outbox.models import Instance, Minute, NotificationOutbox, Replay
+from apps.outbox.replay import BATCH, last_pk
 from workers import bell, tasks
 from workers.app import app
 
@@ -80,6 +82,21 @@ class TestCutShort:
         tasks.count()
         assert "outbox.count" == empty_queue.get(no_ack=True).headers["task"]
 
+    def test_replay(self, empty_queue):
+        """
+        Batch by batch.
+        """
+        replay = replay_of(BATCH + 1)
+        tasks.replay()
+        waiting = [
+            message.headers["task"] for message in iter(lambda: empty_queue.get(no_ack=True), None)
+        ]
+        assert ["outbox.drain", "outbox.replay"] == sorted(waiting)
+        tasks.replay()
+        tasks.replay()
+        replay.refresh_from_db()
+        assert replay.finished_at is not None
+
     def test_prune(self, published, empty_queue):
         """
         Until nothing is left.
@@ -89,6 +106,47 @@ class TestCutShort:
         assert "outbox.prune" == empty_queue.get(no_ack=True).headers["task"]
         tasks.prune_outbox()
         assert 0 == empty_queue.queue_declare().message_count
+
+
+def replay_of(rows):
+    """Return a decision about so many failed rows."""
+    NotificationOutbox.objects.bulk_create(
+        NotificationOutbox(
+            stream="thing:1",
+            shard=3,
+            offset=n + 1,
+            object_type="thing",
+            object_id=str(n),
+            event="X",
+            payload={},
+            failed_at=timezone.now(),
+            error_type="E",
+        )
+        for n in range(rows)
+    )
+    return Replay.objects.create(
+        criteria={}, last_pk=last_pk(using="default"), total=rows, by_name="ann", reason="mended"
+    )
+
+
+def test_replay_carries_out_what_was_decided(db):
+    """
+    Whatever is not carried out yet is, and rings the bell.
+    """
+    bell.clear()
+    replay = replay_of(1)
+    tasks.replay()
+    replay.refresh_from_db()
+    assert (1, True) == (replay.announced, replay.finished_at is not None)
+    assert bell._redis().exists(bell.KEY)
+
+
+def test_a_decision_asks_for_a_worker(empty_queue):
+    """
+    After its commit; while the broker is away it fails nothing, since beat asks, too.
+    """
+    bell.ask_for_replay("default")
+    assert "outbox.replay" == empty_queue.get(no_ack=True).headers["task"]
 
 
 def test_prune_drops_what_is_old(published):
@@ -123,5 +181,5 @@ def test_tasks_carry_nothing():
     """
     A task has no arguments: what there is to do is in the outbox.
     """
-    for name in (bell.DRAIN, "outbox.count", "outbox.prune"):
+    for name in (bell.DRAIN, bell.REPLAY, "outbox.count", "outbox.prune"):
         assert not inspect.signature(app.tasks[name].run).parameters

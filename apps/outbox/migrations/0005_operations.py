@@ -52,6 +52,8 @@ class Migration(migrations.Migration):
                 ('announced', models.PositiveIntegerField(default=0)),
                 ('superseded', models.PositiveIntegerField(default=0)),
                 ('refused', models.PositiveIntegerField(default=0)),
+                ('refusals', models.JSONField(db_default={}, default=dict)),
+                ('hindrance', models.TextField(db_default='', default='')),
                 ('finished_at', models.DateTimeField(null=True)),
                 ('cancelled_at', models.DateTimeField(null=True)),
             ],
@@ -60,6 +62,21 @@ class Migration(migrations.Migration):
             model_name='notificationoutbox',
             name='error_fingerprint',
             field=models.TextField(db_default='', default=''),
+        ),
+        migrations.AddField(
+            model_name='notificationoutbox',
+            name='repeats',
+            field=models.BigIntegerField(editable=False, null=True),
+        ),
+        migrations.AlterModelOptions(
+            name='notificationoutbox',
+            options={
+                'permissions': [
+                    ('replay_notificationoutbox', 'Can replay failed notifications'),
+                    ('resend_notificationoutbox', 'Can resend published notifications'),
+                ],
+                'verbose_name': 'notification',
+            },
         ),
         migrations.AddField(
             model_name='replay',

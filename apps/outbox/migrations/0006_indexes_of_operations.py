@@ -30,4 +30,18 @@ class Migration(migrations.Migration):
                 name="outbox_cause",
             ),
         ),
+        AddIndexConcurrently(
+            model_name="notificationoutbox",
+            index=models.Index(
+                "id",
+                condition=models.Q(failed_at__isnull=False, replayed_at=None),
+                name="outbox_replayable",
+            ),
+        ),
+        AddIndexConcurrently(
+            model_name="notificationoutbox",
+            index=models.Index(
+                "stream", "id", condition=models.Q(is_move=True), name="outbox_moves"
+            ),
+        ),
     ]
