@@ -41,9 +41,9 @@ LAYERS = {
         {"apps"},
     ],
     "apps.realtime": [
-        {"exceptions", "conf", "groups", "close_codes", "link", "audience"},
-        {"hashids", "layers", "database", "grants", "limits"},
-        {"object_types"},
+        {"exceptions", "conf", "groups", "close_codes", "link", "audience", "standing"},
+        {"hashids", "layers", "database", "grants", "limits", "following", "reconnecting"},
+        {"object_types", "client"},
         {"registry"},
         {"fields", "envelope", "serializers", "authentication", "announce", "subscriptions"},
         {"commands", "publish", "catch_up", "resume"},
