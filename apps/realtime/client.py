@@ -147,8 +147,7 @@ class Client(Reconnecting):
             task.add_done_callback(self._asking_again.discard)
             return
         code = str(error.get("code"))
-        if not subscription.answered.done():
-            subscription.end(RefusedError(code, str(error.get("detail"))))
+        subscription.refuse(RefusedError(code, str(error.get("detail"))))
         await self._forget(subscription, code)
 
     async def _forget(self, subscription: Subscription, reason: str) -> None:
@@ -198,6 +197,7 @@ class Client(Reconnecting):
     def _finish(self, error: Exception | None) -> None:
         self._end = error or ClosedError(1000, "by the client")
         for subscription in self._subscriptions.values():
+            subscription.refuse(self._end)
             subscription.end(error)
         self._subscriptions.clear()
 

@@ -74,18 +74,16 @@ class Subscription:
         if not self.answered.done():
             self.answered.set_result(None)
 
+    def refuse(self, error: Exception) -> None:
+        """Whoever asked for it, and hasn't it, is told why."""
+        if not self.answered.done():
+            self.answered.set_exception(error)
+
     def end(self, error: Exception | None) -> None:
         """Nothing comes any more; after what waits, the error is raised, if there is one."""
-        if self._is_over:
-            return
-        self._is_over, self._error = True, error
-        self._changed.set()
-        if not self.answered.done():
-            if error is None:
-                self.answered.cancel()
-            else:
-                self.answered.set_exception(error)
-                self.answered.exception()  # nobody may be waiting
+        if not self._is_over:
+            self._is_over, self._error = True, error
+            self._changed.set()
 
     async def _change(self) -> None:
         self._changed.clear()

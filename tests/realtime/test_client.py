@@ -283,7 +283,10 @@ async def test_nobody_waits_for_an_answer_any_more():
         waiting = asyncio.create_task(client.subscribe("ticket", "b"))
         while not server.commands:
             await asyncio.sleep(0.01)
+        before = client.received
         waiting.cancel()
+        while client.received == before:
+            await asyncio.sleep(0.01)
         assert [1] == await offsets(await client.subscribe("ticket", "a"), 1)
         assert not client._asking_again
 
@@ -491,10 +494,21 @@ async def test_the_client_ends():
     """
     Iterations end with it, and nothing can be asked of it any more.
     """
-    async with Server(steady).running() as url:
+
+    async def script(talk):
+        await steady(talk)
+        await talk.hear()
+
+    server = Server(script)
+    async with server.running() as url:
         async with Client(url) as client:
             one = await client.subscribe("ticket", "a")
             assert [1, 2, 3, 4, 5] == await offsets(one, 5)
+            waiting = asyncio.create_task(client.subscribe("ticket", "b"))
+            while len(server.commands) < 2:
+                await asyncio.sleep(0.01)
+        with pytest.raises(ClosedError, match="by the client"):
+            await waiting
         assert [] == [word async for word in one]
         with pytest.raises(ClosedError, match="by the client"):
             await client.subscribe("ticket", "b")
