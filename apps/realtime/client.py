@@ -10,8 +10,8 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 from .following import Subscription
-from .standing import Position, Standing, Unsubscribed
 from .reconnecting import ClosedError, Reconnecting
+from .standing import Position, Standing, Unsubscribed
 
 #: Entries in one command, which may be so long and no longer.
 AT_ONCE = 50

@@ -19,7 +19,8 @@ from django.conf import settings
 
 from apps.outbox.models import shard_of
 from config.embedded import EmbeddedServerError, Servers, postgres_url, redis_url
-from tests.processes import PATIENCE, Site, wait_until
+from config.verify.processes import PATIENCE, wait_until
+from tests.processes import Site
 from tests.servers import start_keeper
 
 from .history import Verdict, judge, read_changes, read_publications

@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from config.embedded import postgres_url
-from tests.processes import PATIENCE, answers, free_port, wait_until
+from config.verify.processes import PATIENCE, answers, free_port, wait_until
 
 from .site import FaultSite
 

@@ -15,8 +15,9 @@ from django.conf import settings
 from rest_framework.authtoken.models import Token
 
 from apps.outbox.models import NotificationOutbox, Stream
+from config.verify.processes import PATIENCE
 from tests.followers import Follower, announced, name_of, shown
-from tests.processes import PATIENCE, Site
+from tests.processes import Site
 from tests.sockets import in_thread, until
 
 #: How long a client waits for a server before it tries again, and then until it does.

@@ -8,10 +8,10 @@ from rest_framework.authtoken.models import Token
 from apps.realtime import hashids
 from apps.realtime.announce import announce
 from apps.realtime.client import Client, RefusedError
-from apps.realtime.standing import Notification, Subscribed, Unsubscribed
 from apps.realtime.reconnecting import ClosedError
-from tests.processes import PATIENCE
-from tests.proxy import Proxy
+from apps.realtime.standing import Notification, Subscribed, Unsubscribed
+from config.verify.processes import PATIENCE
+from config.verify.proxy import Proxy
 from tests.sockets import collection, in_thread, subject, until, write
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -12,6 +12,7 @@ from websockets.exceptions import ConnectionClosed, InvalidURI
 
 from apps.realtime.client import Client, RefusedError
 from apps.realtime.following import WAITING
+from apps.realtime.reconnecting import SOONEST, ClosedError, pause
 from apps.realtime.standing import (
     Notification,
     Position,
@@ -20,7 +21,6 @@ from apps.realtime.standing import (
     Subscribed,
     Unsubscribed,
 )
-from apps.realtime.reconnecting import SOONEST, ClosedError, pause
 
 PATIENCE = 20
 AT_ONCE = (0.0, 0.01)

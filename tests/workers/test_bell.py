@@ -8,7 +8,7 @@ import time
 import pytest
 from django.conf import settings as django_settings
 
-from tests.proxy import Proxy
+from config.verify.proxy import Proxy
 from workers import bell
 from workers.app import app
 
