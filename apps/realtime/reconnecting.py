@@ -91,7 +91,7 @@ class Reconnecting(ABC):
         except InvalidStatus as error:
             _refuse_passing(error)
         except (OSError, WebSocketException) as error:  # a TimeoutError is an OSError
-            logger.info("No socket: %r", error, extra={"action": "client_cut"})
+            logger.debug("No socket: %r", error, extra={"action": "client_cut"})
         except FrameError as error:
             self.breaches += 1
             logger.warning("A broken promise: %s", error, extra={"action": "client_breach"})
@@ -163,4 +163,4 @@ def _refuse_passing(error: InvalidStatus) -> None:
     status = error.response.status_code
     if status in range(400, 500) and status not in PASSING_STATUSES:
         raise ClosedError(status, error.response.reason_phrase) from None
-    logger.info("No socket: %r", error, extra={"action": "client_cut"})
+    logger.debug("No socket: %r", error, extra={"action": "client_cut"})

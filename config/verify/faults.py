@@ -53,11 +53,12 @@ class Faults:
         self._next_worker += 1
         return workers[self._next_worker % len(workers)] if workers else ""
 
-    def _kill(self, name: str, *, least: float = 0.0, most: float = 0.5) -> None:
+    def _kill(self, name: str) -> None:
+        """Kill a process, if there is one, and start it again, as whatever looks after it would."""
         if name in self.site.running:  # the plain pattern has neither worker nor beat
             self.site.kill(name)
-            self._wait(least, most)
-            self.site.start(name)
+            self._wait(0, 0.5)
+            self.site.launch(name)
 
     def kill_worker(self) -> None:
         self._kill(self._worker())
@@ -75,7 +76,9 @@ class Faults:
         self._kill(f"writer{self.random.choice((1, 2))}")
 
     def kill_daphne(self) -> None:
-        self._kill("daphne")
+        self.site.kill("daphne")
+        self._wait(0, 0.5)
+        self.site.start("daphne")
 
     def restart_daphne(self) -> None:
         self.site.stop("daphne")

@@ -75,7 +75,14 @@ class Processes:
                 stack.callback(_wait_for, process)
 
     def start(self, *names: str) -> None:
-        """Start processes, and wait until they serve."""
+        """Start processes, and wait until they serve. Raises TimeoutError."""
+        self.launch(*names)
+        for name in names:
+            said = f"what it says is in {self.log_folder / name}.log"
+            wait_until(partial(self._serves, name), f"{name} serves; {said}")
+
+    def launch(self, *names: str) -> None:
+        """Start processes."""
         for name in names:
             known = name if name in self.commands else name.rstrip("0123456789")
             with (self.log_folder / f"{name}.log").open("wb") as log:
@@ -88,9 +95,6 @@ class Processes:
                     stderr=subprocess.STDOUT,
                     start_new_session=True,
                 )
-        for name in names:
-            said = f"what it says is in {self.log_folder / name}.log"
-            wait_until(partial(self._serves, name), f"{name} serves; {said}")
 
     def stop(self, name: str) -> None:
         """End a process as an operator does, with SIGTERM."""
