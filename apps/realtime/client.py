@@ -10,13 +10,11 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 from .following import Subscription
-from .reconnecting import ClosedError, Reconnecting
+from .reconnecting import ClosedError, Reconnecting, pause
 from .standing import Position, Standing, Unsubscribed
 
 #: Entries in one command, which may be so long and no longer.
 AT_ONCE = 50
-#: When to ask again where the server says "later" and not when.
-LATER_SECONDS = 1.0
 
 Frame = dict[str, Any]
 
@@ -50,7 +48,8 @@ class Client(Reconnecting):
         #: What each command of this socket asked for.
         self._asked: dict[int, Sequence[Subscription]] = {}
         self._asking_again: set[asyncio.Task[None]] = set()
-        self._ref = 0
+        #: Temporary refusals since one thing went well.
+        self._ref = self._refusals = 0
         self._end: Exception | None = None
 
     async def __aenter__(self) -> Self:
@@ -134,14 +133,16 @@ class Client(Reconnecting):
             return
         word = subscription.standing.take(frame)
         if word is not None:
-            self.losses = 0
+            self.losses = self._refusals = 0
             subscription.accept()
             await subscription.give(word)
 
     async def _refuse(self, subscription: Subscription, error: Frame) -> None:
         if error.get("temporary"):
             wait = error.get("retry_after_ms")
-            seconds = wait / 1000 if isinstance(wait, int) else LATER_SECONDS
+            self._refusals += 1
+            later = pause(self._refusals, self._window, None)
+            seconds = wait / 1000 if isinstance(wait, int) else later
             task = asyncio.create_task(self._ask_again(subscription, seconds))
             self._asking_again.add(task)
             task.add_done_callback(self._asking_again.discard)

@@ -250,7 +250,7 @@ async def test_what_is_refused_for_now_is_asked_again():
         await talk.say({**error, "retry_after_ms": 20})
 
     server = Server(script)
-    async with server.running() as url, Client(url) as client:
+    async with server.running() as url, Client(url, window=AT_ONCE) as client:
         await client.subscribe("ticket", "a")
         waiting = asyncio.create_task(client.subscribe("ticket", "b"))
         while not client._asking_again:
@@ -439,7 +439,7 @@ async def test_handshakes_that_fail():
                 async with asyncio.timeout(0.2):
                     await client.subscribe("ticket", "a")
             assert client.losses > 1
-    server = Server(steady, refusals=[503, 429])
+    server = Server(steady, refusals=[503, 403, 429])
     async with server.running() as url, Client(url, window=AT_ONCE) as client:
         await client.subscribe("ticket", "a")
     server = Server(steady, refusals=[404])
