@@ -27,8 +27,8 @@ FINAL_CODES = {1002, 1007, CloseCode.FRAME_TOO_LARGE, *range(4400, 4500)} - {
     CloseCode.UNHEARD,
     CloseCode.TOO_MANY,
 }
-#: Of the answers to a handshake whose cause is the client's, those that are worth another one. 403 is Daphne's
-#: where it has no time; whom our server refuses, it accepts first, and closes with a code.
+#: Of the answers to a handshake whose cause is the client's, those that are worth another one. Daphne says
+#: 403 where it has no time; whom our server refuses, it accepts first, and closes with a code.
 PASSING_STATUSES = {403, 408, 425, 429}
 
 

@@ -71,7 +71,8 @@ def test_planted_errors_are_found(made, data):
     """
     changes, shown = made
     expected = {}
-    for kind in data.draw(st.sets(st.sampled_from(KINDS))):
+    planted = data.draw(st.sets(st.sampled_from(KINDS)))
+    for kind in filter(planted.__contains__, KINDS):
         places = [key for key, some in shown.items() if len(some) > 1]
         if kind in {"lost", "repeated", "reordered"} and not places:
             continue
