@@ -15,7 +15,8 @@ from config.management.commands.verify import Command
 from config.verify.history import Committed, Harmed, Received, read
 from config.verify.processes import wait_until
 
-LONGEST_SECONDS = 120.0
+#: Longer than a busy machine takes.
+LONGEST_SECONDS = 300.0
 
 
 class Verify:
@@ -48,7 +49,7 @@ class Verify:
         try:
             return self.process.wait(LONGEST_SECONDS)
         finally:
-            self.process.kill()
+            self.process.terminate()  # which ends all that it started
             self._reader.join()
             self.process.stdout.close()
             print(self.said)
@@ -72,7 +73,7 @@ def test_the_promises_hold(tmp_path):
     While workers and writers are killed, lines cut, and everything at once: nothing is wrong.
     """
     names = ("crash", "jitter", "chaos")
-    words = ("--local", "--seconds", "8", "--clients", "10", "--seed", "1")
+    words = ("--local", "--seconds", "6", "--clients", "10", "--seed", "1")
     assert 0 == Verify(tmp_path, *words, *names).ended()
     for name in names:
         folder = tmp_path / f"{name}-ours"
@@ -86,7 +87,7 @@ def test_interrupted_it_judges_what_there_is(tmp_path):
     """
     Ctrl-C ends the run, and what it started; the plain pattern, which asks nobody, is found wanting.
     """
-    before = in_the_folders_of_runs()
+    before, folders = in_the_folders_of_runs(), set(FOLDERS.glob("verify-*"))
     words = ("--local", "--pattern", "plain", "--clients", "10", "--seconds", "300", "steady")
     verify = Verify(tmp_path, *words)
     verify.until("5 of 300 s")
@@ -95,6 +96,7 @@ def test_interrupted_it_judges_what_there_is(tmp_path):
     assert "Something is wrong: steady." in verify.said
     assert "foreign: " in (tmp_path / "steady-plain" / "report.md").read_text()
     assert not {one for one in in_the_folders_of_runs() - before if one.is_running()}
+    assert folders >= set(FOLDERS.glob("verify-*"))
 
 
 @pytest.mark.parametrize(

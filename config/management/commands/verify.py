@@ -74,6 +74,7 @@ class Command(BaseCommand):
         )
         parser.add_argument("--rate", type=float, help="changes each second")
         parser.add_argument("--clients", type=int, help="how many follow")
+        parser.add_argument("--every", type=float, help="seconds between faults")
         parser.add_argument(
             "--seed", type=int, help="of everything random; default: another each time"
         )
@@ -81,7 +82,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Run each scenario by each pattern. Raises CommandError if something is wrong with ours."""
-        wanted = ("seconds", "rate", "clients")
+        wanted = ("seconds", "rate", "clients", "every")
         changes = {key: options[key] for key in wanted if options[key] is not None}
         if bad := [key for key, value in changes.items() if value <= 0]:
             raise CommandError(f"Expected more than 0, got --{bad[0]} {changes[bad[0]]:g}.")
