@@ -2,10 +2,13 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
+from pathlib import Path
 
 import psutil
 import pytest
@@ -15,6 +18,8 @@ from config.management.commands.verify import Command
 from config.verify.history import Committed, Harmed, Received, read
 from config.verify.processes import wait_until
 
+#: Where the reports go, in a test's folder.
+OUTPUT = "output"
 #: Longer than a busy machine takes.
 LONGEST_SECONDS = 300.0
 
@@ -22,12 +27,12 @@ LONGEST_SECONDS = 300.0
 class Verify:
     """The command, running, and what it says."""
 
-    def __init__(self, output, *words):
+    def __init__(self, folder, *words):
         inherited = {k: v for k, v in os.environ.items() if k not in ("DATABASE_URL", "REDIS_URL")}
         self.process = subprocess.Popen(
-            [sys.executable, "manage.py", "verify", "--output", str(output), *words],
+            [sys.executable, "manage.py", "verify", "--output", str(folder / OUTPUT), *words],
             cwd=settings.BASE_DIR,
-            env=inherited,
+            env={**inherited, "TMPDIR": str(folder)},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -55,48 +60,53 @@ class Verify:
             print(self.said)
 
 
-def in_the_folders_of_runs():
-    """Return the processes whose command line or environment names such a folder."""
-    found = set()
-    for process in psutil.process_iter():
-        try:
-            words = " ".join([*process.cmdline(), process.environ().get("DATA_DIR", "")])
-        except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
-            continue
-        if re.search(r"/verify-\w+", words):
-            found.add(process)
-    return found
+@pytest.fixture
+def folder():
+    """A folder that nobody else uses, which the servers' user may enter; what runs in it in the end fails."""
+    folder = Path(tempfile.mkdtemp(prefix="v-"))
+    folder.chmod(0o755)
+    yield folder
+    running = [process for process in psutil.process_iter() if _names(process, folder)]
+    assert [] == running
+    assert {folder / OUTPUT} >= set(folder.iterdir())
+    shutil.rmtree(folder)
 
 
-def test_the_promises_hold(tmp_path):
+def _names(process, folder):
+    """Whether a process has a folder in its command line or its environment."""
+    try:
+        words = [*process.cmdline(), process.environ().get("DATA_DIR", "")]
+    except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
+        return False
+    return any(str(folder) in word for word in words)
+
+
+def test_the_promises_hold(folder):
     """
     While workers and writers are killed, lines cut, and everything at once: nothing is wrong.
     """
     names = ("crash", "jitter", "chaos")
     words = ("--local", "--seconds", "6", "--clients", "10", "--seed", "1")
-    assert 0 == Verify(tmp_path, *words, *names).ended()
+    assert 0 == Verify(folder, *words, *names).ended()
     for name in names:
-        folder = tmp_path / f"{name}-ours"
-        records = list(read(folder / "history.jsonl"))
+        written = folder / OUTPUT / f"{name}-ours"
+        records = list(read(written / "history.jsonl"))
         for kind in (Committed, Received, Harmed):
             assert any(isinstance(record, kind) for record in records), (name, kind)
-        assert {"report.md", "lag.svg"} <= {path.name for path in folder.iterdir()}
+        assert {"report.md", "lag.svg"} <= {path.name for path in written.iterdir()}
 
 
-def test_interrupted_it_judges_what_there_is(tmp_path):
+def test_interrupted_it_judges_what_there_is(folder):
     """
     Ctrl-C ends the run, and what it started; the plain pattern, which asks nobody, is found wanting.
     """
-    before, folders = in_the_folders_of_runs(), set(FOLDERS.glob("verify-*"))
     words = ("--local", "--pattern", "plain", "--clients", "10", "--seconds", "300", "steady")
-    verify = Verify(tmp_path, *words)
+    verify = Verify(folder, *words)
     verify.until("5 of 300 s")
     verify.process.send_signal(signal.SIGINT)
     assert 1 == verify.ended()
     assert "Something is wrong: steady." in verify.said
-    assert "foreign: " in (tmp_path / "steady-plain" / "report.md").read_text()
-    assert not {one for one in in_the_folders_of_runs() - before if one.is_running()}
-    assert folders >= set(FOLDERS.glob("verify-*"))
+    assert "foreign: " in (folder / OUTPUT / "steady-plain" / "report.md").read_text()
 
 
 @pytest.mark.parametrize(
@@ -108,11 +118,11 @@ def test_interrupted_it_judges_what_there_is(tmp_path):
         ("Expected more than 0, got --clients -1.", ["--local", "--clients", "-1", "steady"]),
     ],
 )
-def test_what_it_is_told_wrong(tmp_path, error, words):
+def test_what_it_is_told_wrong(folder, error, words):
     """
     The error names the option and the expectation, and nothing is started.
     """
-    verify = Verify(tmp_path, *words)
+    verify = Verify(folder, *words)
     assert verify.ended() > 0
     assert error in verify.said
 
