@@ -56,10 +56,16 @@ async def test_processes_that_the_pattern_has_not_are_left_alone(tmp_path):
     assert [] == done
     assert history
     site = NotedSite(tmp_path, "worker1", "worker2", "beat")
-    for name in ("kill_worker", "kill_worker", "kill_beat", "kill_daphne"):
-        await asyncio.to_thread(getattr(Faults(site, (), "seed", asyncio.Event(), []), name))
-    assert ["kill worker2", "launch worker2"] == site.done[:2]
-    assert ["kill beat", "launch beat", "kill daphne", "start daphne"] == site.done[4:]
+    harms = Faults(site, (), "seed", asyncio.Event(), [])
+    for name in ("kill_worker", "freeze_worker", "kill_beat", "kill_daphne", "kill_writer"):
+        await asyncio.to_thread(getattr(harms, name))
+    kills = ["kill beat", "launch beat", "kill daphne", "start daphne"]
+    workers = ["kill worker2", "launch worker2", "freeze worker1", "resume worker1"]
+    assert [*workers, *kills] == site.done
+    for name in ("kill_postgres", "kill_redis"):
+        await asyncio.to_thread(getattr(harms, name))
+    servers = ["kill_postgres", "start_servers", "kill_redis", "start_servers"]
+    assert servers == site.done[-4:]
 
 
 async def test_who_is_over_waits_for_nobody(tmp_path):

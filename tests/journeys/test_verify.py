@@ -27,12 +27,12 @@ LONGEST_SECONDS = 300.0
 class Verify:
     """The command, running, and what it says."""
 
-    def __init__(self, folder, *words):
+    def __init__(self, folder, *words, **environment):
         inherited = {k: v for k, v in os.environ.items() if k not in ("DATABASE_URL", "REDIS_URL")}
         self.process = subprocess.Popen(
             [sys.executable, "manage.py", "verify", "--output", str(folder / OUTPUT), *words],
             cwd=settings.BASE_DIR,
-            env={**inherited, "TMPDIR": str(folder)},
+            env={**inherited, "TMPDIR": str(folder), **environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -98,15 +98,17 @@ def test_the_promises_hold(folder):
 
 def test_interrupted_it_judges_what_there_is(folder):
     """
-    Ctrl-C ends the run, and what it started; the plain pattern, which asks nobody, is found wanting.
+    Ctrl-C ends the run, and what it started; the plain pattern, whose saves fail, is found wanting.
     """
-    words = ("--local", "--pattern", "plain", "--clients", "10", "--seconds", "300", "steady")
+    words = ("--local", "--pattern", "plain", "--clients", "10", "--seconds", "300", "outage")
     verify = Verify(folder, *words)
-    verify.until("5 of 300 s")
+    verify.until("10 of 300 s")
     verify.process.send_signal(signal.SIGINT)
     assert 1 == verify.ended()
-    assert "Something is wrong: steady." in verify.said
-    assert "foreign: " in (folder / OUTPUT / "steady-plain" / "report.md").read_text()
+    assert "Something is wrong: outage." in verify.said
+    report = (folder / OUTPUT / "outage-plain" / "report.md").read_text()
+    assert "foreign: " in report
+    assert "| take redis away | 1 |" in report
 
 
 @pytest.mark.parametrize(
@@ -125,6 +127,17 @@ def test_what_it_is_told_wrong(folder, error, words):
     verify = Verify(folder, *words)
     assert verify.ended() > 0
     assert error in verify.said
+
+
+def test_where_the_servers_can_t_be(folder):
+    """
+    The error says where they were to be, and why not.
+    """
+    blank = folder / OUTPUT / "a folder"
+    blank.mkdir(parents=True)
+    verify = Verify(folder, "--local", "steady", TMPDIR=str(blank))
+    assert 1 == verify.ended()
+    assert "The embedded PostgreSQL can't live in" in verify.said
 
 
 def test_the_help_has_all_scenarios(capsys):
