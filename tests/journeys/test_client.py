@@ -16,7 +16,7 @@ from tests.sockets import collection, in_thread, subject, until, write
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-AT_ONCE = (0.0, 0.05)
+AT_ONCE = (0.01, 0.05)
 
 
 def client_of(user, port, **options):
