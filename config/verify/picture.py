@@ -4,6 +4,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterator
 from html import escape
+from itertools import count, takewhile
 from statistics import median
 
 from .history import Committed, Harmed
@@ -83,15 +84,16 @@ def _harms(outcome: Outcome) -> Iterator[str]:
 
 
 def _lines(outcome: Outcome) -> Iterator[str]:
-    by_second: dict[int, list[float]] = defaultdict(list)
+    lags: dict[int, list[float]] = defaultdict(list)
     for at, lag in outcome.verdict.deliveries:
-        by_second[math.floor(at - outcome.begun)].append(lag)
+        lags[math.floor(at - outcome.begun)].append(lag)
+    by_second = dict(sorted(lags.items()))
     for name, of in (("median", median), ("worst", max)):
-        points = " ".join(
-            f"{_x(second + 0.5, outcome)},{_y(of(lags))}"
-            for second, lags in sorted(by_second.items())
-        )
-        yield f'<polyline class="{name}" points="{points}"/>'
+        for start in (second for second in by_second if second - 1 not in by_second):
+            # A line ends where nothing was committed that was shown.
+            seconds = takewhile(by_second.__contains__, count(start))
+            points = (f"{_x(at + 0.5, outcome)},{_y(of(by_second[at]))}" for at in seconds)
+            yield f'<polyline class="{name}" points="{" ".join(points)}"/>'
 
 
 def _losses(outcome: Outcome) -> Iterator[str]:

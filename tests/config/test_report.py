@@ -15,7 +15,7 @@ from config.verify.scenarios import SCENARIOS
 SVG = "{http://www.w3.org/2000/svg}"
 
 
-def outcome(*, lost=0, **values):
+def outcome(*, lost=0, hole=None, **values):
     """A run of ten changes, of which one client was shown all but the last few."""
     history = [
         Followed(client="kim", stream="a", at=0.0),
@@ -25,6 +25,7 @@ def outcome(*, lost=0, **values):
         *(
             Received(client="kim", stream="a", content=f"{number}", at=number + 0.25)
             for number in range(1, 11 - lost)
+            if number != hole
         ),
     ]
     values = {"failed": 0, "kilobytes": 12.3, "transactions": None, "begun": 0.0, **values}
@@ -96,8 +97,17 @@ def test_the_picture():
     image = ElementTree.fromstring(picture(outcome(lost=2)))
     assert "prefers-color-scheme: dark" in image.find(f"{SVG}style").text
     assert ["median", "worst"] == [line.get("class") for line in image.iter(f"{SVG}polyline")]
-    points = image.find(f"{SVG}polyline").get("points").split()
-    assert 8 == len(points)
+    assert 8 == len(image.find(f"{SVG}polyline").get("points").split())
     assert [1, 2] == [
         len([one for one in image.iter() if one.get("class") == name]) for name in ("harm", "lost")
     ]
+
+
+def test_a_line_has_holes():
+    """
+    Where nothing that was committed was shown, there is no line.
+    """
+    image = ElementTree.fromstring(picture(outcome(hole=4)))
+    lines = list(image.iter(f"{SVG}polyline"))
+    assert ["median", "median", "worst", "worst"] == [line.get("class") for line in lines]
+    assert [3, 6] == [len(line.get("points").split()) for line in lines[:2]]
