@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from .checker import Verdict, judge
@@ -17,7 +18,7 @@ from .processes import wait_until
 from .proxy import Proxy
 from .scenarios import Scenario
 from .site import Site
-from .writer import FAILED
+from .writer import FAILED, WRITING
 
 OURS, PLAIN = "ours", "plain"
 PROJECTS, WRITERS = 10, 2
@@ -184,6 +185,9 @@ class Run:
             self.site, self.scenario.harms, f"{self.seed} faults", self.over, self.history
         )
         await asyncio.to_thread(self.site.start, *writers)
+        for name in writers:
+            begins = partial(self._is_writing, name)
+            await asyncio.to_thread(wait_until, begins, f"{name} begins")
         async with asyncio.TaskGroup() as group:
             group.create_task(faults.run(self.scenario.every))
             for line, name in self.lines:
@@ -199,6 +203,9 @@ class Run:
             self.over.set()
         for name in writers:
             await asyncio.to_thread(self.site.stop, name)
+
+    def _is_writing(self, name: str) -> bool:
+        return WRITING in self.site.log(name)
 
     def _report(self, seconds: float, harms: int) -> None:
         heard = sum(len(found) for one in self.listeners for found in one.heard.values())

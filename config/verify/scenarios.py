@@ -49,7 +49,7 @@ _ALL = (
         clients=1000,
         harms=("restart_daphne", "kill_daphne"),
         every=20.0,
-        worst_lag=45.0,
+        worst_lag=60.0,
     ),
     Scenario(
         name="outage",

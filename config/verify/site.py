@@ -26,6 +26,7 @@ class Site(Processes):
         self.servers = Servers(self.data_dir)
         self.environment |= {
             "DATA_DIR": str(self.data_dir),
+            "TMPDIR": str(self.data_dir),  # what is killed leaves something there
             "DATABASE_URL": postgres_url(self.data_dir),
             "REDIS_URL": redis_url(self.data_dir),
             "CELERY_BROKER_URL": "",

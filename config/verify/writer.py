@@ -1,5 +1,6 @@
 """A process that changes tickets at a rate until it is ended. What it committed is in the ledger."""
 
+import logging
 import random
 import time
 from collections.abc import Sequence
@@ -15,6 +16,10 @@ from apps.tickets.serializers import TicketSerializer
 
 from . import plain
 
+logger = logging.getLogger(__name__)
+
+#: What its log has when it begins.
+WRITING = "Writing"
 #: The part of the transactions that are rolled back, in the end.
 ROLLED_BACK = 0.1
 #: Changes that failed, and why, a line each; in DATA_DIR.
@@ -26,7 +31,8 @@ class Writer:
     """Changes the tickets of some projects. No other one does, so that each stream has one order."""
 
     def __init__(self, pks: Sequence[int], *, seed: str, batch: int, is_plain: bool) -> None:
-        self.tickets = [*Ticket.objects.filter(pk__in=pks)]
+        self.pks = pks
+        self.tickets: list[Ticket] = []
         self.random = random.Random(seed)  # noqa: S311  # no secret
         #: Changes in one transaction.
         self.batch = batch
@@ -37,6 +43,7 @@ class Writer:
     def run(self, rate: float) -> None:
         """Change so many tickets each second, for ever."""
         begun = time.monotonic()
+        logger.info(WRITING)
         while True:
             time.sleep(max(0.0, begun + self.number / rate - time.monotonic()))
             try:
@@ -50,6 +57,7 @@ class Writer:
 
     def step(self) -> None:
         """Change some tickets in a transaction, which may be rolled back."""
+        self.tickets = self.tickets or [*Ticket.objects.filter(pk__in=self.pks)]
         chosen = [self.random.choice(self.tickets) for _ in range(self.batch)]
         is_kept = self.random.random() >= ROLLED_BACK
         with transaction.atomic():

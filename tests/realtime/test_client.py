@@ -161,13 +161,18 @@ async def test_cut_off_it_resumes():
 
     async def again(talk):
         await talk.greet()
+        await talk.say(update(3))  # before it says that it follows
         await talk.answer()
         await talk.say(update(2), update(3), update(3), update(4))
 
     server = Server(cut, again)
     async with server.running() as url, Client(url, window=AT_ONCE) as client:
         one = await client.subscribe("ticket", "a")
-        assert [1, 2, 3, 4] == await offsets(one, 4)
+        words = [await anext(one) for _ in range(6)]
+        assert 0 == client.losses
+    kinds = [Subscribed, Notification, Notification, Subscribed, Notification, Notification]
+    assert kinds == [type(word) for word in words]
+    assert [0, 1, 2, 2, 3, 4] == [word.position.offset for word in words]
     assert {"epoch": "e", "offset": 2} == server.commands[-1]["subscriptions"][0]["since"]
     assert 2 == client.sockets
 
