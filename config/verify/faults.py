@@ -139,8 +139,8 @@ async def cut_now_and_then(
 
 async def pass_time(seconds: float, over: asyncio.Event) -> None:
     """Let time pass, no longer than until it is over."""
+    waiting = asyncio.create_task(over.wait())
     try:
-        async with asyncio.timeout(max(0.0, seconds)):
-            await over.wait()
-    except TimeoutError:
-        pass
+        await asyncio.wait([waiting], timeout=max(0.0, seconds))
+    finally:
+        waiting.cancel()
