@@ -23,13 +23,15 @@ def table(outcomes: Iterable[Outcome]) -> str:
     return "\n".join([*lines, *(_line(_cells(outcome)) for outcome in outcomes)])
 
 
-def recoveries(outcome: Outcome) -> str:
-    """Return how long after each harm's end the last of what it held up had arrived, in seconds."""
+def recoveries(outcome: Outcome) -> list[str]:
+    """Return a table: how long after each harm's end the last of what it held up had arrived, in seconds."""
+    if not outcome.verdict.recoveries:
+        return []
     lines = [_line(("harm", "times", "median", "worst s")), _line("---" for _ in range(4))]
     for harm, seconds in sorted(outcome.verdict.recoveries.items()):
         figures = (f"{median(seconds):.2f}", f"{max(seconds):.2f}")
         lines.append(_line((harm.replace("_", " "), str(len(seconds)), *figures)))
-    return "\n".join(lines)
+    return ["\n".join(lines)]
 
 
 def save(outcome: Outcome, folder: Path) -> None:
@@ -41,8 +43,7 @@ def save(outcome: Outcome, folder: Path) -> None:
         outcome.scenario.says,
         table([outcome]),
     ]
-    if outcome.verdict.recoveries:
-        parts.append(recoveries(outcome))
+    parts += recoveries(outcome)
     for kind in ERRORS:
         found: Sequence[str] = getattr(outcome.verdict, kind)
         if found:
