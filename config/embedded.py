@@ -1,5 +1,6 @@
 """PostgreSQL and Redis for a machine that has neither, kept in one folder."""
 
+import atexit
 import fcntl
 import hashlib
 import os
@@ -96,6 +97,8 @@ class Servers:
             self._start_postgres()
             assert self._postgres is not None
             self._postgres.stop()
+            # At the end of the process it would make its lock anew, in a folder that may be gone.
+            atexit.unregister(self._postgres._cleanup)
 
     def _start_postgres(self) -> None:
         folder = self.data_dir / "postgres"

@@ -120,3 +120,11 @@ def row_locks(rows: QuerySet[Any]) -> Iterator[None]:
     with transaction.atomic():
         assert list(rows.select_for_update())
         yield
+
+
+@contextmanager
+def table_lock(table: str) -> Iterator[None]:
+    """Keep everybody else from a table, to read it, even."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(f"LOCK TABLE {table}")
+        yield

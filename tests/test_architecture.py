@@ -42,9 +42,9 @@ LAYERS = {
         {"apps"},
     ],
     "apps.realtime": [
-        {"exceptions", "conf", "groups", "close_codes", "link", "audience", "metrics"},
-        {"hashids", "layers", "database", "grants", "limits"},
-        {"object_types"},
+        {"exceptions", "conf", "groups", "close_codes", "link", "audience", "metrics", "standing"},
+        {"hashids", "layers", "database", "grants", "limits", "following", "reconnecting"},
+        {"object_types", "client"},
         {"registry"},
         {"fields", "envelope", "serializers", "authentication", "announce", "subscriptions"},
         {"commands", "publish", "catch_up", "resume"},

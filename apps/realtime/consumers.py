@@ -29,7 +29,8 @@ class NotificationConsumer(SubscribingSocket):
         await self.send({"type": "websocket.accept"})
         try:
             refuse_origin(self.scope)
-            user, self.rights_offset = await in_database(come_in, self.scope)
+            async with asyncio.timeout(realtime_settings().DATABASE_SECONDS), rounds().door:
+                user, self.rights_offset = await in_database(come_in, self.scope)
         except RefusedError as refusal:
             await self.close(refusal.code)
             return

@@ -33,6 +33,9 @@ class Rounds:
 
     def __init__(self) -> None:
         self.sockets: set[Socket] = set()
+        #: Who comes in leaves a thread to who is in. After a restart all come at once: if each of the few
+        #: queries that it takes waited behind all others' first one, nobody would get through in time.
+        self.door = asyncio.Semaphore(max(1, realtime_settings().DATABASE_THREADS - 1))
         self._of_user: Counter[Any] = Counter()
         self._asking: WeakValueDictionary[Any, asyncio.Semaphore] = WeakValueDictionary()
         self._tasks: list[asyncio.Task[None]] = []

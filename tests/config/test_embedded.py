@@ -11,7 +11,7 @@ import redis
 from django.conf import settings
 
 from config.embedded import EmbeddedServerError, Servers, postgres_url, redis_url
-from tests.processes import wait_until
+from config.verify.processes import wait_until
 
 
 @pytest.fixture(scope="module")

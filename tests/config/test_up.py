@@ -13,7 +13,7 @@ import psutil
 import pytest
 from django.conf import settings
 
-from tests.processes import free_port, wait_until
+from config.verify.processes import free_port, wait_until
 
 
 class Run:

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from tests.processes import wait_until
+from config.verify.processes import wait_until
 
 #: Another seed, another history: `FAULTS_SEED=7 python -m pytest tests/faults`.
 SEED = int(os.environ.get("FAULTS_SEED", "1"))

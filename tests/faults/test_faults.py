@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.processes import PATIENCE, wait_until
+from config.verify.processes import PATIENCE, wait_until
 
 from .orders import AWAY, HANG, POISON, SLOW
 

@@ -4,7 +4,7 @@ import psycopg
 import pytest
 
 from config.embedded import postgres_url
-from tests.processes import PATIENCE, wait_until
+from config.verify.processes import PATIENCE, wait_until
 
 from .orders import DIE_AFTER_PUBLISH, DIE_BEFORE_BELL, DIE_BEFORE_PUBLISH, STOP
 

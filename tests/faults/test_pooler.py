@@ -13,7 +13,7 @@ import pytest
 from django.conf import settings
 
 from config.embedded import postgres_url
-from tests.processes import PATIENCE, answers, free_port, wait_until
+from config.verify.processes import PATIENCE, answers, free_port, wait_until
 
 from .site import FaultSite
 

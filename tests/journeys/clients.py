@@ -6,57 +6,50 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any
 
-import websockets
 from django.conf import settings
 from rest_framework.authtoken.models import Token
+from websockets.asyncio.client import ClientConnection
 
 from apps.outbox.models import NotificationOutbox, Stream
+from apps.realtime.reconnecting import Reconnecting
+from config.verify.processes import PATIENCE
 from tests.followers import Follower, announced, name_of, shown
-from tests.processes import PATIENCE, Site
+from tests.processes import Site
 from tests.sockets import in_thread, until
 
-#: How long a client waits for a server before it tries again, and then until it does.
-OPEN_SECONDS, BACKOFF_SECONDS = 2.0, 0.05
+#: Between which a client comes back, in seconds.
+WINDOW = (0.02, 0.1)
 
 
-class Client:
+class Client(Reconnecting):
     """Follows subjects through one socket after the other, resuming on each where the last one ended."""
 
     def __init__(self, port: int, user: Any, *subjects: Mapping[str, str]) -> None:
-        self.port, self.user = port, user
-        self.follower = Follower(*subjects)
-        self.sockets = 0
+        super().__init__(f"ws://127.0.0.1:{port}/ws/notifications/", None, WINDOW)
+        self.user, self.follower = user, Follower(*subjects)
         #: When each notification came, and how old it was then, in seconds.
         self.heard: list[tuple[float, float]] = []
 
     async def run(self) -> None:
         """Follow, for ever."""
         token, _ = await in_thread(Token.objects.get_or_create, user=self.user)
-        headers = {"Authorization": f"Token {token.key}"}
-        while True:
-            with suppress(OSError, websockets.WebSocketException):
-                await self._follow(headers)
-            await asyncio.sleep(BACKOFF_SECONDS)
+        self._headers = {"Authorization": f"Token {token.key}"}
+        await self.keep_up()
 
-    async def _follow(self, headers: Mapping[str, str]) -> None:
-        async with websockets.connect(
-            f"ws://127.0.0.1:{self.port}/ws/notifications/",
-            additional_headers=headers,
-            open_timeout=OPEN_SECONDS,
-            close_timeout=0,
-            ping_interval=None,
-            max_size=None,
-        ) as socket:
-            self.sockets += 1
-            await socket.send(json.dumps({"subscriptions": self.follower.wishes()}))
-            async for text in socket:
-                self._hear(json.loads(text))
+    async def begin(self, socket: ClientConnection) -> None:
+        """Ask for everything."""
+        await socket.send(json.dumps({"subscriptions": self.follower.wishes()}))
 
-    def _hear(self, frame: dict[str, Any]) -> None:
+    def leave(self) -> None:
+        """The follower knows where it is."""
+
+    async def hear(self, frame: dict[str, Any]) -> None:
+        """Have each frame judged as it is; nothing is passed over."""
+        self.losses = 0
         self.follower.hear(frame)
         if "at" in frame:
             now = time.time()

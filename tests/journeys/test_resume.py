@@ -9,6 +9,7 @@ import pytest
 from django.contrib.auth import get_user_model
 
 from apps.outbox.models import NotificationOutbox
+from config.verify.proxy import Proxy
 from tests.followers import name_of
 from tests.journeys.clients import all_is_there, following, writing
 from tests.journeys.lags import (
@@ -16,7 +17,6 @@ from tests.journeys.lags import (
     MARGIN_SECONDS,
     heard,
 )
-from tests.proxy import Proxy
 from tests.sockets import in_thread, until
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -12,7 +12,8 @@ from apps.realtime.registry import register, unregister
 from apps.realtime.rounds import count_sockets, rounds
 from apps.realtime.routing import websocket
 from apps.tickets.live import TicketType
-from tests.sockets import Socket, connected, signed_in, subject, token_of, until
+from tests.database import elsewhere, table_lock, wait_for_a_waiting_lock
+from tests.sockets import Socket, connected, in_thread, signed_in, subject, token_of, until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -261,3 +262,18 @@ async def test_heartbeats_come_by_themselves(settings, demo):
     async with signed_in(demo) as socket:
         assert 1 == socket.hello["heartbeat_seconds"]
         assert [{"type": "ping"}] * 2 == [await socket.receive() for _ in range(2)]
+
+
+async def test_who_comes_in_leaves_a_thread_to_who_is_in(demo, ticket):
+    """
+    However many come at once and wait for the database: who is in is served meanwhile, and they come in.
+    """
+    headers = await token_of(demo)
+    async with signed_in(demo) as socket, AsyncExitStack() as stack:
+        with elsewhere(table_lock("authtoken_token")):
+            comers = [await stack.enter_async_context(connected(headers)) for _ in range(8)]
+            await in_thread(wait_for_a_waiting_lock)
+            assert "subscribed" == (await socket.ask(subject(ticket)))["type"]
+            assert all(comer.communicator.output_queue.empty() for comer in comers)
+        for comer in comers:
+            assert "hello" == (await comer.receive())["type"]

@@ -10,7 +10,8 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 
 from apps.outbox.models import NotificationOutbox
-from tests.processes import PATIENCE, Site, wait_until
+from config.verify.processes import PATIENCE, wait_until
+from tests.processes import Site
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -7,8 +7,9 @@ import pytest
 import websockets
 from django.db import connection
 
+from config.verify.processes import wait_until
 from tests.journeys.protocol.clients import PATH, Client, headers_of, serve
-from tests.processes import Site, wait_until
+from tests.processes import Site
 from tests.protocol import Protocol
 
 

@@ -1,0 +1,74 @@
+"""What came of the runs, as a table in Markdown, and what was wrong, by client and stream."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from statistics import median
+
+from .history import write
+from .picture import picture
+from .run import Outcome
+
+COLUMNS = (
+    "scenario", "pattern", "clients", "changes", "shown", "lost", "repeated", "reordered", "foreign",
+    "uncommitted", "saves failed", "p50", "p95", "p99", "worst s", "kB", "transactions",
+)  # fmt: skip
+#: Errors of a kind that are written out.
+EXAMPLES = 20
+ERRORS = ("lost", "repeated", "reordered", "foreign", "uncommitted")
+
+
+def table(outcomes: Iterable[Outcome]) -> str:
+    """Return the outcomes side by side. kB and transactions are of each client."""
+    lines = [_line(COLUMNS), _line("---" for _ in COLUMNS)]
+    return "\n".join([*lines, *(_line(_cells(outcome)) for outcome in outcomes)])
+
+
+def recoveries(outcome: Outcome) -> list[str]:
+    """Return a table: how long after each harm's end the last of what it held up had arrived, in seconds."""
+    if not outcome.verdict.recoveries:
+        return []
+    lines = [_line(("harm", "times", "median", "worst s")), _line("---" for _ in range(4))]
+    for harm, seconds in sorted(outcome.verdict.recoveries.items()):
+        figures = (f"{median(seconds):.2f}", f"{max(seconds):.2f}")
+        lines.append(_line((harm.replace("_", " "), str(len(seconds)), *figures)))
+    return ["\n".join(lines)]
+
+
+def save(outcome: Outcome, folder: Path) -> None:
+    """Write history, picture and report of a run."""
+    write(outcome.history, folder / "history.jsonl")
+    (folder / "lag.svg").write_text(picture(outcome))
+    parts = [
+        f"# {outcome.scenario.name}, {outcome.pattern}",
+        outcome.scenario.says,
+        table([outcome]),
+    ]
+    parts += recoveries(outcome)
+    for kind in ERRORS:
+        found: Sequence[str] = getattr(outcome.verdict, kind)
+        if found:
+            more = ["…"] if len(found) > EXAMPLES else []
+            parts.append(
+                "\n".join([f"{kind}: {len(found)}", "", *_items([*found[:EXAMPLES], *more])])
+            )
+    (folder / "report.md").write_text("\n\n".join(parts) + "\n")
+
+
+def _cells(outcome: Outcome) -> Iterable[str]:
+    verdict = outcome.verdict
+    counts = (verdict.clients, verdict.changes, len(verdict.lags))
+    errors = (len(getattr(verdict, kind)) for kind in ERRORS)
+    lags = (f"{verdict.lag(part):.3f}" for part in (0.5, 0.95, 0.99, 1))
+    transactions = "" if outcome.transactions is None else f"{outcome.transactions:.0f}"
+    numbers = map(str, (*counts, *errors, outcome.failed))
+    return (
+        outcome.scenario.name, outcome.pattern, *numbers, *lags, f"{outcome.kilobytes:.0f}", transactions
+    )  # fmt: skip
+
+
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _items(sentences: Iterable[str]) -> list[str]:
+    return [f"- {sentence}" for sentence in sentences]

@@ -1,0 +1,86 @@
+"""What is done to a site, and to the lines of its clients, while it works."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scenario:
+    """A load, and what is broken under it. The defaults are for a machine with two cores."""
+
+    name: str
+    says: str
+    seconds: float = 30.0
+    #: Changes each second, and how many of them are in one transaction.
+    rate: float = 40.0
+    batch: int = 1
+    clients: int = 20
+    #: What is broken, one after the other at random, and after how many seconds each.
+    harms: tuple[str, ...] = ()
+    every: float = 2.0
+    #: Each client's line is cut about so often, in seconds; None for never.
+    cut_every: float | None = None
+    #: No notification may take longer, in seconds.
+    worst_lag: float = 10.0
+
+
+_ALL = (
+    Scenario(name="steady", says="Nothing is broken.", worst_lag=5.0),
+    Scenario(
+        name="burst",
+        says="Three transactions with a hundred changes each second.",
+        rate=300.0,
+        batch=100,
+        seconds=15.0,
+    ),
+    Scenario(
+        name="jitter",
+        says="Each client is cut off about every 15 seconds, for 2: reset, half open, or stalled.",
+        seconds=60.0,
+        clients=100,
+        cut_every=15.0,
+        worst_lag=15.0,
+    ),
+    Scenario(
+        name="avalanche",
+        says="Daphne is restarted and killed under 1000 clients.",
+        seconds=60.0,
+        rate=20.0,
+        clients=1000,
+        harms=("restart_daphne", "kill_daphne"),
+        every=20.0,
+        worst_lag=60.0,
+    ),
+    Scenario(
+        name="outage",
+        says="Redis is away for a minute.",
+        seconds=90.0,
+        harms=("take_redis_away",),
+        every=120.0,
+    ),
+    Scenario(
+        name="crash",
+        says="A worker is killed every 2 seconds, and now and then who writes.",
+        harms=("kill_worker", "kill_worker", "kill_writer"),
+    ),
+    Scenario(
+        name="chaos",
+        says="Everything: processes and servers are killed and frozen, messages lost, lines cut.",
+        seconds=60.0,
+        harms=(
+            "kill_postgres",
+            "kill_redis",
+            "kill_worker",
+            "kill_daphne",
+            "lose_messages",
+            "kill_writer",
+            "freeze_worker",
+            "flush_redis",
+            "kill_beat",
+        ),
+        every=3.0,
+        cut_every=15.0,
+        worst_lag=45.0,
+    ),
+)
+SCENARIOS: Mapping[str, Scenario] = {scenario.name: scenario for scenario in _ALL}

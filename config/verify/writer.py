@@ -1,0 +1,83 @@
+"""A process that changes tickets at a rate until it is ended. What it committed is in the ledger."""
+
+import logging
+import random
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.db import DatabaseError, InterfaceError, connection, transaction
+
+from apps.realtime.registry import unregister
+from apps.tickets.models import Ticket
+from apps.tickets.serializers import TicketSerializer
+
+from . import plain
+
+logger = logging.getLogger(__name__)
+
+#: What its log has when it begins.
+WRITING = "Writing"
+#: The part of the transactions that are rolled back, in the end.
+ROLLED_BACK = 0.1
+#: Changes that failed, and why, a line each; in DATA_DIR.
+FAILED = "failed.log"
+RECORD = "INSERT INTO verify_ledger (ticket, content) VALUES (%s, %s)"
+
+
+class Writer:
+    """Changes the tickets of some projects. No other one does, so that each stream has one order."""
+
+    def __init__(self, pks: Sequence[int], *, seed: str, batch: int, is_plain: bool) -> None:
+        self.pks = pks
+        self.tickets: list[Ticket] = []
+        self.random = random.Random(seed)  # noqa: S311  # no secret
+        #: Changes in one transaction.
+        self.batch = batch
+        self.is_plain = is_plain
+        # No other writer has these contents, nor an earlier life of this one.
+        self.mark, self.number = f"{seed} {time.time_ns():x}", 0
+
+    def run(self, rate: float) -> None:
+        """Change so many tickets each second, for ever."""
+        begun = time.monotonic()
+        logger.info(WRITING)
+        while True:
+            time.sleep(max(0.0, begun + self.number / rate - time.monotonic()))
+            try:
+                self.step()
+            except (DatabaseError, InterfaceError):
+                connection.close()
+                time.sleep(0.05)
+            except Exception as error:  # noqa: BLE001  # whatever makes a save fail is what is counted
+                with (Path(settings.DATA_DIR) / FAILED).open("a") as file:
+                    file.write(f"{error!r}\n")
+
+    def step(self) -> None:
+        """Change some tickets in a transaction, which may be rolled back."""
+        self.tickets = self.tickets or [*Ticket.objects.filter(pk__in=self.pks)]
+        chosen = [self.random.choice(self.tickets) for _ in range(self.batch)]
+        is_kept = self.random.random() >= ROLLED_BACK
+        with transaction.atomic():
+            changes = [(ticket.pk, self._save(ticket)) for ticket in chosen]
+            with connection.cursor() as cursor:
+                # After the locks of the rows, so that its order is that of the commits.
+                cursor.executemany(RECORD, changes)
+            transaction.set_rollback(not is_kept)
+
+    def _save(self, ticket: Ticket) -> str:
+        self.number += 1
+        ticket.title = f"{self.mark} {self.number}"
+        ticket.save()
+        if self.is_plain:
+            plain.send(dict(TicketSerializer(ticket).data))
+        return ticket.title
+
+
+def write(pks: Sequence[int], *, rate: float, is_plain: bool, **options: Any) -> None:
+    """Be the process."""
+    if is_plain:  # the outbox knows nothing of tickets
+        unregister("ticket")
+    Writer(pks, is_plain=is_plain, **options).run(rate)
