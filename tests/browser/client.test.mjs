@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { subscribe } from "../../apps/realtime/static/realtime/notifications.js";
 import { ALL, at, HELLO, inAll, listener, Server, settled, Storage, TICKET, update } from "./scripted.mjs";
 
 const subscribed = (position, more = {}) => ({ type: "subscribed", ref: 1, index: 0, ...TICKET, ...position, ...more });
@@ -262,6 +263,9 @@ test("a page that wakes up looks at once: at its socket, or for a new one", asyn
   wakes("online");
   server.pass(100_000);
   assert.equal("signed-out", server.connection.state);
+  server.connection.close();
+  wakes("online");
+  assert.equal("closed", server.connection.state);
 });
 
 test("states are told: of the connection, and of each subscription", async (t) => {
@@ -390,6 +394,8 @@ test("who unsubscribes hears no more, also of what was on its way", async (t) =>
   const server = following(t, ears);
   server.handle.unsubscribe();
   server.handle.unsubscribe();
+  server.handle.refresh();
+  await settled();
   assert.deepEqual([{ action: "unsubscribe", ref: 2, ...TICKET }], server.asked.slice(1));
   const again = listener();
   const handle = server.connection.subscribe("ticket", "Uk8wZ", { ...again, since: at(2) });
@@ -456,7 +462,8 @@ test("what is refused for now is asked for again, when the server says so", asyn
 
 test("a mistake of the page's is reported, and loses nobody else anything", (t) => {
   const reported = [];
-  globalThis.reportError = (error) => reported.push(error.message);
+  const report = (error) => reported.push(error.message);
+  t.mock.method(console, "error", report);
   t.after(() => delete globalThis.reportError);
   const ears = listener();
   const server = following(t, {
@@ -465,7 +472,9 @@ test("a mistake of the page's is reported, and loses nobody else anything", (t) 
       throw new Error("mistake");
     },
   });
-  server.say(update(6), update(7));
+  server.say(update(6));
+  globalThis.reportError = report;
+  server.say(update(7));
   assert.deepEqual([["Number 6", "Number 7"], ["mistake", "mistake"]], [ears.told, reported]);
 });
 
@@ -487,7 +496,9 @@ test("iterating gives the same, in order, and ends where the subscription does",
   })();
   server.say(subscribed(at(5), { payload: { title: "Now" } }), update(6), update(7));
   await settled();
-  server.say(update(8), { type: "unsubscribed", ...TICKET, reason: "deleted", resubscribe: false });
+  server.say(update(8));
+  await settled();
+  server.say({ type: "unsubscribed", ...TICKET, reason: "deleted", resubscribe: false });
   await all;
   assert.deepEqual(["Now", 6, 7, 8], told);
 });
@@ -576,16 +587,37 @@ test("each frame is shown to the curious", (t) => {
   assert.equal(HELLO.type, frames[0][1]);
 });
 
-test("an address of the web is one of sockets; headers are for programs", (t) => {
+test("an address of the web is one of sockets; headers are for programs", async (t) => {
+  const headers = { Authorization: "Token x" };
   for (const [expected, url] of [
     ["ws://a.example/x", "http://a.example/x"],
     ["wss://a.example/x", new URL("https://a.example/x")],
     ["wss://a.example/x", "wss://a.example/x"],
   ]) {
-    const server = new Server(t, { url, headers: { Authorization: "Token x" } });
-    server.connection.subscribe("ticket", "Uk8wZ");
-    assert.deepEqual([expected, { headers: { Authorization: "Token x" } }], [server.socket.url, server.socket.protocols]);
-    server.connection.close();
-    t.mock.timers.reset();
+    await t.test(expected, (t) => {
+      const server = new Server(t, { url, headers });
+      server.connection.subscribe("ticket", "Uk8wZ");
+      assert.deepEqual([expected, { headers }], [server.socket.url, server.socket.protocols]);
+    });
   }
+});
+
+test("the connection of a page is at the page's host, and shared", (t) => {
+  t.mock.timers.enable({ apis: ["setTimeout", "Date"] });
+  const addresses = [];
+  globalThis.location = { href: "https://shop.example/orders/?x=1" };
+  const { WebSocket } = globalThis;
+  globalThis.WebSocket = class {
+    constructor(url) {
+      addresses.push(url);
+    }
+    close() {}
+  };
+  t.after(() => {
+    globalThis.WebSocket = WebSocket;
+    delete globalThis.location;
+  });
+  const handles = ["Uk8wZ", "other"].map((id) => subscribe("ticket", id));
+  assert.deepEqual(["wss://shop.example/ws/notifications/"], addresses);
+  for (const handle of handles) assert.equal("connecting", handle.state);
 });

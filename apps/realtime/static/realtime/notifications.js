@@ -248,11 +248,11 @@ class Subscription {
 
   /** Tells the next offset, drops an earlier one; anything else is none that the server may send. */
   #follow(/** @type {Frame} */ frame) {
-    const next = (this.position?.offset ?? -1) + 1;
-    if (frame.epoch !== this.position?.epoch || frame.offset > next) return false;
-    if (frame.offset < next) return true;
+    const { epoch, offset } = /** @type {Position} */ (this.position);
+    if (frame.epoch !== epoch || frame.offset > offset + 1) return false;
+    if (frame.offset <= offset) return true;
     this.position = positionIn(frame);
-    this.#hand(frame, this.#callbacks.onEvent, { catchingUp: frame.offset <= (this.#target ?? 0) });
+    this.#hand(frame, this.#callbacks.onEvent, { catchingUp: frame.offset <= Number(this.#target) });
     return true;
   }
 

@@ -1,0 +1,33 @@
+"""The client for browsers and Node, as `node --test` judges it; how large it is, and whether its types hold."""
+
+import pytest
+from rest_framework.authtoken.models import Token
+
+from apps.realtime import hashids
+from tests.browser.programs import run_node
+
+COVERAGE = ("--experimental-test-coverage", "--test-coverage-include=apps/**")
+
+
+def test_against_a_scripted_server():
+    """
+    Whatever a server says: `client.test.mjs` covers each line and branch of the client.
+    """
+    thresholds = [f"--test-coverage-{kind}=100" for kind in ("lines", "functions", "branches")]
+    run_node("--test", *COVERAGE, *thresholds, "client.test.mjs")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_against_the_real_server(site, demo, project):
+    """
+    What the real server says: `server.test.mjs`.
+    """
+    site.start("web", "worker", "daphne")
+    run_node(
+        "--test",
+        "server.test.mjs",
+        API=f"http://127.0.0.1:{site.port}",
+        SOCKETS=f"ws://127.0.0.1:{site.daphne_port}/ws/notifications/",
+        TOKEN=Token.objects.create(user=demo).key,
+        PROJECT=hashids.encode("project", project.pk),
+    )
