@@ -46,7 +46,7 @@ LAYERS = {
         {"object_types"},
         {"registry"},
         {"fields", "envelope", "serializers", "authentication", "announce", "subscriptions"},
-        {"commands", "publish", "catch_up", "resume"},
+        {"commands", "publish", "catch_up", "resume", "rendered"},
         {"rights", "frames"},
         {"socket"},
         {"positions", "waiting"},

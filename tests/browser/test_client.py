@@ -1,4 +1,4 @@
-"""The client for browsers and Node, as `node --test` judges it; how large it is, and whether its types hold."""
+"""The client for browsers and Node, as `node --test` judges it."""
 
 import pytest
 from rest_framework.authtoken.models import Token
