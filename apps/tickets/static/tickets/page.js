@@ -160,7 +160,7 @@ function endProject(/** @type {Element} */ section, /** @type {string} */ reason
   const notice = document.createElement("p");
   notice.className = "notice";
   const isGone = reason === "deleted";
-  notice.textContent = isGone ? `${name} was deleted.` : `You can’t see ${name} any more.`;
+  notice.textContent = isGone ? `${name} was deleted.` : `You can't see ${name} any more.`;
   section.replaceWith(notice);
   tell(notice.textContent);
 }
@@ -203,7 +203,7 @@ const FOLLOWERS = {
       else if (payload?.title !== undefined) showSheet(sheet, payload);
     };
     const onRevoked = (/** @type {string} */ reason) => {
-      const words = reason === "deleted" ? "This ticket was deleted." : "You can’t see this ticket any more.";
+      const words = reason === "deleted" ? "This ticket was deleted." : "You can't see this ticket any more.";
       const notice = document.createElement("p");
       notice.className = "notice";
       notice.textContent = words;
