@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import playwright
 import pytest
@@ -12,17 +12,31 @@ import pytest
 HERE = Path(__file__).parent
 NODE = Path(playwright.__file__).parent / "driver" / "node"
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
-HOW = "Chromium is not installed. On Debian: apt-get install chromium"
 
 
 def require_chromium() -> str:
-    """Return Chromium's path. Without it a test is skipped, but fails in CI."""
+    """Return Chromium's path."""
     if CHROMIUM is None:
-        pytest.fail(HOW) if os.environ.get("CI") else pytest.skip(HOW)
+        go_without("Chromium is not installed. On Debian: apt-get install chromium")
     return CHROMIUM
 
 
-def run_node(*arguments: str, **environment: Any) -> str:
+def require_package(name: str) -> Path:
+    """Return where a package of `package.json` is."""
+    folder = HERE / "node_modules" / name
+    if not folder.exists():
+        go_without(f"{name} is not installed. With npm: npm ci --prefix tests/browser")
+    return folder
+
+
+def go_without(reason: str) -> NoReturn:
+    """Skip the test, saying why; in CI it fails."""
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+def run_node(*arguments: str | Path, **environment: Any) -> str:
     """Run Node, and return what it says. Fails if it fails."""
     done = subprocess.run(
         [str(NODE), *arguments],

@@ -1,11 +1,13 @@
 """The client for browsers and Node, as `node --test` judges it."""
 
 import pytest
+from django.conf import settings
 from rest_framework.authtoken.models import Token
 
 from apps.realtime import hashids
-from tests.browser.programs import run_node
+from tests.browser.programs import require_package, run_node
 
+CLIENT = settings.BASE_DIR / "apps/realtime/static/realtime/notifications.js"
 COVERAGE = ("--experimental-test-coverage", "--test-coverage-include=apps/**")
 
 
@@ -15,6 +17,21 @@ def test_against_a_scripted_server():
     """
     thresholds = [f"--test-coverage-{kind}=100" for kind in ("lines", "functions", "branches")]
     run_node("--test", *COVERAGE, *thresholds, "client.test.mjs")
+
+
+def test_it_is_small():
+    """
+    Minified it has less than 8 kB.
+    """
+    minifier = require_package("terser") / "bin/terser"
+    assert 8000 > len(run_node(minifier, "--module", "-c", "passes=2", "-m", "--", CLIENT).encode())
+
+
+def test_types_hold():
+    """
+    The client and the page are what their types say; `types.ts` uses and misuses them.
+    """
+    run_node(require_package("typescript") / "bin/tsc", "-p", ".")
 
 
 @pytest.mark.django_db(transaction=True)
