@@ -39,7 +39,6 @@ def test_against_the_real_server(site, demo, project):
     """
     What the real server says: `server.test.mjs`.
     """
-    site.start("web", "worker", "daphne")
     run_node(
         "--test",
         "server.test.mjs",
