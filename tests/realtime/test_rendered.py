@@ -3,7 +3,7 @@
 import pytest
 
 from apps.realtime.exceptions import UnknownObjectTypeError
-from apps.realtime.positions import positions
+from apps.realtime.rendered import positions
 from tests.sockets import collection, drain, in_thread, rename, signed_in, subject
 
 pytestmark = pytest.mark.django_db(transaction=True)
