@@ -15,8 +15,8 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
 
-from apps.realtime.rendered import positions
 from apps.realtime.registry import object_type
+from apps.realtime.rendered import positions
 
 from .models import Project, Ticket
 from .serializers import ProjectSerializer, TicketSerializer
