@@ -579,6 +579,59 @@ test("a store that is full, or forbidden, is done without, and keeps nothing tha
   assert.deepEqual([["Number 6", "Number 7", "Number 8"], "catching-up"], [ears.told, server.connection.state]);
 });
 
+test("whatever is repeated, lost, cut or begun anew: what is told makes the present", async (t) => {
+  for (let seed = 1; seed <= 200; seed += 1) {
+    await t.test(`seed ${seed}`, (t) => lawHolds(t, seed));
+  }
+});
+
+/** A server whose stream has offsets and epochs, and a line to it that does everything but tell the truth late. */
+async function lawHolds(t, seed) {
+  let state = seed;
+  const chance = (n) => (state = (state * 48271) % 2147483647) % n;
+  const told = [];
+  let [epoch, head, ref, where] = ["e1", 5, 0, null];
+  const server = new Server(t);
+  const now = () => ({ epoch, offset: head });
+  const next = () => update(where.offset + 1, "x", epoch);
+  const say = (frame) => server.say(frame);
+  server.connection.subscribe("ticket", "Uk8wZ", {
+    onSnapshot: ({ epoch, offset }) => told.push(["all", epoch, offset]),
+    onEvent: ({ epoch, offset }) => told.push(["one", epoch, offset]),
+  });
+  const enter = () => {
+    server.greet();
+    const { since } = server.asked[0].subscriptions[0];
+    const recovered = since && since.epoch === epoch;
+    where = recovered ? { ...since } : now();
+    const more = recovered ? { recovered, missed: head - since.offset } : { recovered: since && false, payload: {} };
+    say(subscribed(where, { ref: (ref += 1), ...more }));
+  };
+  const steps = [
+    () => (head += 1),
+    () => where.epoch === epoch && where.offset < head && (say(next()), (where.offset += 1)),
+    () => where.offset > 1 && say(update(1 + chance(where.offset), "x", where.epoch)),
+    () => where.epoch === epoch && where.offset < head - 1 && (say(update(head, "x", epoch)), (where = null)),
+    () => (server.end([1006, 1012, 4408, 4500, 4503][chance(5)]), (where = null)),
+    () => ((epoch = `e${head}${chance(1000)}`), (head = chance(9)), server.end(1006), (where = null)),
+    () => (say({ type: "resynced", ...TICKET, ...now(), reason: "pruned", payload: {} }), (where = now())),
+  ];
+  enter();
+  for (let step = 0; step < 120; step += 1) {
+    steps[chance(4) ? chance(3) : chance(steps.length)]();
+    if (where === null) {
+      await server.returned();
+      enter();
+    }
+  }
+  while (where.epoch === epoch && where.offset < head) steps[1]();
+  assert.deepEqual(["live", epoch, head], [server.connection.state, ...told.at(-1).slice(1)]);
+  told.reduce(([, before, last], [kind, epoch, offset]) => {
+    assert.ok(kind === "all" || (epoch === before && offset === last + 1), `${last} then ${offset}`);
+    return [kind, epoch, offset];
+  });
+}
+
 test("each frame is shown to the curious", (t) => {
   const frames = [];
   const server = following(t, {}, { onFrame: (frame, way) => frames.push([way, frame.type ?? frame.action]) });
