@@ -159,6 +159,14 @@ test("a window or a heartbeat that can't be is none", async (t) => {
   }
 });
 
+test("a heartbeat that no timer can measure is none", (t) => {
+  const server = new Server(t);
+  server.connection.subscribe("ticket", "Uk8wZ");
+  server.greet({ heartbeat_seconds: 1e12 });
+  server.pass(50_001);
+  assert.deepEqual(["offline", "silence"], [server.connection.state, server.states.at(-1)[1].reason]);
+});
+
 test("a server away for an hour is asked some hundreds of times, not thousands, and found again", async (t) => {
   const ears = listener();
   const server = following(t, ears);
@@ -406,12 +414,12 @@ test("who unsubscribes hears no more, also of what was on its way", async (t) =>
 });
 
 test("an answer to what is not wanted any more is left alone", async (t) => {
-  const ears = listener({ since: at(5) });
+  const ears = listener();
   const server = new Server(t);
   const handle = server.connection.subscribe("ticket", "Uk8wZ", ears);
   server.greet();
   handle.unsubscribe();
-  server.say(subscribed(at(5), { recovered: true, missed: 1 }), update(6));
+  server.say(subscribed(at(5), { payload: { title: "Now" } }), update(6));
   assert.deepEqual([[], "live"], [ears.told, server.connection.state]);
 });
 

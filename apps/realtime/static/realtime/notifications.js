@@ -264,7 +264,7 @@ class Subscription {
       return;
     }
     call(callback, item, ...more);
-    if (!this.hasEnded) this.#store.set(position);
+    this.#store.set(position);
   }
 
   /** Gives what there is to who waits for it. */
