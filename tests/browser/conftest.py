@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import Browser, async_playwright
 
 from tests.browser.programs import require_chromium
@@ -43,9 +44,9 @@ def site(crew: Site, transactional_db: None) -> Site:
     return crew
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="package", loop_scope="package")
 async def chromium() -> AsyncIterator[Browser]:
-    """A browser of this test's."""
+    """The browser of all these tests; each visitor has a profile of its own."""
     path = require_chromium()
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
@@ -53,7 +54,7 @@ async def chromium() -> AsyncIterator[Browser]:
         await browser.close()
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="package")
 async def visit(chromium: Browser) -> AsyncIterator[Visit]:
     """Return a function that has a user visit a site, in a browser that knows nobody else."""
     visitors: list[Visitor] = []

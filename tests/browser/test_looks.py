@@ -2,12 +2,13 @@
 
 import pytest
 from axe_playwright_python.base import AXE_FILE_PATH
+from django.db import transaction
 
 from apps.realtime import hashids
 from apps.tickets.models import Ticket
 from tests.sockets import in_thread
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.asyncio(loop_scope="package")]
 
 AXE = AXE_FILE_PATH.read_text()
 RULES = """() => axe.run({runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice']})
@@ -80,12 +81,17 @@ async def test_changes_are_told_in_a_sentence(site, visit, demo, project, ticket
     """
     visitor = await visit(site, demo)
     await visitor.is_in("live")
-    for number in range(4):
-        ticket.title = f"Number {number}"
-        await in_thread(ticket.save)
+    await in_thread(change_four_times, ticket)
     news = visitor.page.locator("#news")
     await news.filter(has_text="Number").wait_for(state="attached")
     assert "4 changes. The last: Number 3: open." == await news.text_content()
+
+
+@transaction.atomic
+def change_four_times(ticket):
+    for number in range(4):
+        ticket.title = f"Number {number}"
+        ticket.save()
 
 
 async def test_no_script_but_the_pages_own(site, visit, demo, ticket):
