@@ -76,36 +76,19 @@ def projects(request: HttpRequest) -> HttpResponse:
 @require_safe
 def ticket(request: HttpRequest, public_id: str) -> HttpResponse:
     """Show a ticket."""
-    pk = _visible(request, public_id).pk
+    pk = visible_ticket(request, public_id).pk
     followed = positions([("ticket", pk)])
-    found = _visible(request, public_id)
+    found = visible_ticket(request, public_id)
     row = TicketSerializer(found).data
     context = {"ticket": row, "project": found.project, "live": live(request, followed)}
     return render(request, "tickets/ticket.html", context)
 
 
 @page
-def add(request: HttpRequest, public_id: str) -> HttpResponse:
-    """Add a ticket to a project."""
-    pk = object_type("project").key(public_id)
-    found = Project.objects.visible_to(request.user).filter(pk=pk).first()
-    if found is None:
-        raise Http404
-    return _form(request, found, None)
-
-
-@page
-def edit(request: HttpRequest, public_id: str) -> HttpResponse:
-    """Change a ticket."""
-    found = _visible(request, public_id)
-    return _form(request, found.project, found)
-
-
-@page
 @require_POST
 def delete(request: HttpRequest, public_id: str) -> HttpResponse:
     """Delete a ticket."""
-    _visible(request, public_id).delete()
+    visible_ticket(request, public_id).delete()
     return redirect("projects")
 
 
@@ -139,7 +122,7 @@ def sockets_url(request: HttpRequest) -> str:
     return f"{'wss' if request.is_secure() else 'ws'}://{host}/ws/notifications/"
 
 
-def _visible(request: HttpRequest, public_id: str) -> Ticket:
+def visible_ticket(request: HttpRequest, public_id: str) -> Ticket:
     """Return a ticket that the user may see. Raises Http404."""
     found = Ticket.objects.visible_to(request.user).select_related("assignee", "project")
     if (ticket := found.filter(pk=object_type("ticket").key(public_id)).first()) is None:
@@ -150,31 +133,3 @@ def _visible(request: HttpRequest, public_id: str) -> Ticket:
 def _rows(project: Project) -> list[dict[str, Any]]:
     tickets = sorted(project.tickets.all(), key=lambda ticket: (ticket.created, ticket.pk))
     return TicketSerializer(tickets, many=True).data  # type: ignore[return-value]
-
-
-def _form(request: HttpRequest, project: Project, ticket: Ticket | None) -> HttpResponse:
-    """Show the form, or save what was sent by it; REST's serializer says what is right."""
-    project_id = object_type("project").public_id(project.pk)
-    followed = [] if ticket is None else positions([("ticket", ticket.pk)])
-    if ticket is not None:
-        ticket.refresh_from_db()
-    shown = {} if ticket is None else TicketSerializer(ticket).data
-    sent = TicketSerializer(ticket, data=request.POST.dict(), context={"request": request})
-    if request.method == "POST":
-        sent.initial_data |= {"project": project_id}
-        if sent.is_valid():
-            saved = sent.save()
-            return redirect("ticket", object_type("ticket").public_id(saved.pk))
-    is_refused = request.method == "POST"
-    context = {
-        "ticket": shown,
-        "project": project,
-        "project_id": project_id,
-        "members": project.members.order_by("username"),
-        "values": request.POST if is_refused else shown,
-        "errors": sent.errors if is_refused else {},
-        "statuses": Ticket.Status.choices,
-        "priorities": Ticket.Priority.choices,
-        "live": live(request, followed),
-    }
-    return render(request, "tickets/form.html", context, status=400 if is_refused else 200)

@@ -3,7 +3,7 @@ from django.urls import include, path
 from rest_framework.authtoken.views import obtain_auth_token
 from rest_framework.routers import DefaultRouter
 
-from . import pages
+from . import forms, pages
 from .views import ProjectViewSet, TicketViewSet
 
 router = DefaultRouter()
@@ -17,9 +17,9 @@ urlpatterns = [
 
 page_urls = [
     path("", pages.projects, name="projects"),
-    path("projects/<str:public_id>/add/", pages.add, name="add"),
+    path("projects/<str:public_id>/add/", forms.add, name="add"),
     path("tickets/<str:public_id>/", pages.ticket, name="ticket"),
-    path("tickets/<str:public_id>/edit/", pages.edit, name="edit"),
+    path("tickets/<str:public_id>/edit/", forms.edit, name="edit"),
     path("tickets/<str:public_id>/delete/", pages.delete, name="delete"),
     path("sign-in/", pages.sign_in, name="sign-in"),
     path("sign-out/", LogoutView.as_view(next_page="sign-in"), name="sign-out"),

@@ -35,7 +35,8 @@ async def test_nothing_keeps_anybody_out(site, visit, demo, project, ticket, loo
     await look_at(visitor)
     await visitor.sign_in(demo)
     address = f"/tickets/{hashids.encode('ticket', ticket.pk)}/"
-    for path in ("/", address, f"{address}edit/"):
+    add = f"/projects/{hashids.encode('project', project.pk)}/add/"
+    for path in ("/", address, f"{address}edit/", add):
         await visitor.open(path)
         await visitor.is_in("live")
         assert 0.01 > await visitor.page.evaluate(SHIFTS), path

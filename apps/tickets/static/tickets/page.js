@@ -246,6 +246,9 @@ for (const { object_type: objectType, id, since } of live.follow) {
   const handle = connection.subscribe(objectType, id, { ...callbacks, since });
 }
 
+// Also where nothing is followed it is to be seen how the connection stands.
+if (!live.follow.length) connection.reconnect();
+
 // Who has signed in elsewhere, and comes back to this page, needn't load it again.
 document.addEventListener("visibilitychange", () => {
   if (!document.hidden && connection.state === "signed-out") connection.reconnect();
