@@ -119,8 +119,8 @@ AUTH_PASSWORD_VALIDATORS = [
         "NumericPasswordValidator",
     )
 ]
-LOGIN_REDIRECT_URL = "/"
-LOGIN_URL = "/api/auth/login/"
+LOGIN_REDIRECT_URL = "projects"
+LOGIN_URL = "sign-in"
 
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"

@@ -2,10 +2,11 @@
 
 from django.contrib import admin
 from django.urls import include, path
-from django.views.generic import RedirectView
+
+from apps.tickets.urls import page_urls
 
 urlpatterns = [
-    path("", RedirectView.as_view(url="/api/")),
+    path("", include(page_urls)),
     path("admin/", admin.site.urls),
     path("api/", include("apps.tickets.urls")),
     path("api/auth/", include("rest_framework.urls")),

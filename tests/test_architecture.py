@@ -47,7 +47,7 @@ LAYERS = {
         {"object_types", "client"},
         {"registry"},
         {"fields", "envelope", "serializers", "authentication", "announce", "subscriptions"},
-        {"commands", "publish", "catch_up", "resume"},
+        {"commands", "publish", "catch_up", "resume", "rendered"},
         {"rights", "frames"},
         {"socket"},
         {"positions", "waiting"},

@@ -40,6 +40,8 @@ def subscribed(answered: Frame, subscription: Subscription, opened: Opened) -> F
     frame = {"type": "subscribed", **answered, **_position(subscription)}
     if opened.recovered is not None:
         frame["recovered"] = opened.recovered
+    if opened.recovered:
+        frame["missed"] = opened.missed
     return frame if opened.payload is None else frame | {"payload": opened.payload}
 
 

@@ -89,6 +89,7 @@ class TestUp:
                 "Redis started",
                 "Applying outbox.0001_initial",
                 "The demo data is there.",
+                f"The page     http://localhost:{up.port}/\n",
                 f"http://localhost:{up.port}/api/",
                 f"ws://localhost:{up.daphne_port}/ws/notifications/",
                 "demo, other, admin",
@@ -96,10 +97,9 @@ class TestUp:
                 assert line in up.said
             with urllib.request.urlopen(f"http://127.0.0.1:{up.port}/admin/login/") as answer:
                 assert 200 == answer.status
-            with urllib.request.urlopen(
-                f"http://127.0.0.1:{up.port}/static/admin/css/base.css"
-            ) as answer:
-                assert 200 == answer.status
+            for path in ("admin/css/base.css", "tickets/page.js", "realtime/notifications.js"):
+                with urllib.request.urlopen(f"http://127.0.0.1:{up.port}/static/{path}") as answer:
+                    assert 200 == answer.status
             beat = next(p for p in running_in(tmp_path) if "beat" in p.cmdline())
             beat.kill()
             up.until("beat was killed by SIGKILL; starting it again.")

@@ -39,6 +39,7 @@ class TestRecovered:
                 **subject(ticket),
                 **since,
                 "recovered": True,
+                "missed": 3,
             } == (answer)
             frames = [await socket.receive() for _ in range(3)]
             assert [2, 3, 4] == [frame["offset"] for frame in frames]

@@ -169,10 +169,3 @@ class TestToken:
         """
         answer = APIClient().post("/api/token/", {"username": "demo", "password": "x"})
         assert 400 == answer.status_code
-
-
-def test_the_root_leads_to_the_api(client):
-    """
-    Who opens the site finds the API.
-    """
-    assert "/api/" == client.get("/").url

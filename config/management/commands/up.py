@@ -20,6 +20,7 @@ from config.supervisor import Supervisor
 PORTS = ("PORT", "DAPHNE_PORT")
 
 READY = """
+    The page     http://localhost:{PORT}/
     The API      http://localhost:{PORT}/api/
     The admin    http://localhost:{PORT}/admin/outbox/notificationoutbox/
     The sockets  ws://localhost:{DAPHNE_PORT}/ws/notifications/

@@ -83,6 +83,7 @@ class TestSubscribe:
                 **subject(ticket),
                 **since,
                 "recovered": True,
+                "missed": 2,
             } == answer
             frames = [await client.receive() for _ in range(2)]
             assert [(2, "one"), (3, "two")] == [

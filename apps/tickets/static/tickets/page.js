@@ -1,0 +1,255 @@
+// @ts-check
+/** Keeps what the server has rendered as the database has it, and says how well that goes. */
+
+import { connect } from "../realtime/notifications.js";
+
+const $ = (/** @type {string} */ id) => /** @type {HTMLElement} */ (document.getElementById(id));
+const live = JSON.parse($("live").textContent ?? "");
+
+const CHANGED_MS = 1500;
+const NEWS_MS = 5000;
+const FRAMES = 100;
+const WORDS = {
+  connecting: "Connecting…",
+  "catching-up": "Catching up…",
+  live: "Live",
+  offline: "Offline, trying again",
+  "signed-out": "Signed out",
+  refused: "The server refuses this page",
+};
+
+/** @typedef {Record<string, any>} Payload */
+
+// How the connection stands
+
+function showState(/** @type {string} */ state, /** @type {Payload} */ { reason }) {
+  const isSomebodyElse = reason === "another user";
+  $("state").dataset.state = state;
+  say($("words"), isSomebodyElse ? "Signed in as somebody else" : WORDS[/** @type {"live"} */ (state)]);
+  const out = /** @type {HTMLAnchorElement} */ ($("way-out"));
+  out.hidden = state !== "signed-out" && state !== "refused";
+  out.textContent = state === "refused" || isSomebodyElse ? "Load again" : "Sign in";
+  out.href = state === "refused" || isSomebodyElse ? location.href : live.signIn;
+}
+
+/** What says the same again is not read out again. */
+function say(/** @type {Element} */ element, /** @type {string} */ text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+// What is told to who doesn't see the rows
+
+/** @type {string[]} */
+let news = [];
+/** @type {ReturnType<typeof setTimeout> | undefined} */
+let telling;
+
+/** Many changes are one sentence: nobody can listen to each of them. */
+function tell(/** @type {string} */ sentence) {
+  news.push(sentence);
+  telling ??= setTimeout(() => {
+    $("news").textContent = news.length > 2 ? `${news.length} changes. The last: ${news.at(-1)}` : news.join(" ");
+    news = [];
+    telling = undefined;
+  }, NEWS_MS);
+}
+
+// What the socket says
+
+let frames = 0;
+
+function showFrame(/** @type {Payload} */ frame, /** @type {string} */ way) {
+  frames += 1;
+  $("frame-count").textContent = `${frames} frame${frames === 1 ? "" : "s"}`;
+  const item = document.createElement("li");
+  item.dataset.way = way === "in" ? "server" : "page";
+  item.textContent = JSON.stringify(frame);
+  $("frame-list").prepend(item);
+  $("frame-list").children[FRAMES]?.remove();
+}
+
+// Fields of a ticket
+
+const moment = (/** @type {string} */ at) => `${at.slice(0, 10)} ${at.slice(11, 19)} UTC`;
+
+function textOf(/** @type {string} */ field, /** @type {any} */ value) {
+  if (field === "modified") return moment(value);
+  return live.labels[field]?.[value] ?? value ?? "";
+}
+
+/** Shows a payload's fields where they are shown; returns whether that changed anything to be seen. */
+function fill(/** @type {Element} */ element, /** @type {Payload} */ payload) {
+  let isChanged = false;
+  for (const place of element.querySelectorAll("[data-field]")) {
+    const { field = "", value } = /** @type {HTMLElement} */ (place).dataset;
+    const text = String(textOf(field, payload[field]));
+    if (place.textContent === text) continue;
+    place.textContent = text;
+    if (value !== undefined) /** @type {HTMLElement} */ (place).dataset.value = payload[field];
+    isChanged = true;
+  }
+  return isChanged;
+}
+
+const glows = new WeakMap();
+
+function glow(/** @type {Element} */ element) {
+  element.classList.add("changed");
+  clearTimeout(glows.get(element));
+  glows.set(element, setTimeout(() => element.classList.remove("changed"), CHANGED_MS));
+}
+
+// A project's tickets
+
+/** Times as they are in payloads, so that the earlier one is the lesser. */
+const key = (/** @type {string} */ created) => created.slice(0, -1);
+
+function rowOf(/** @type {Element} */ list, /** @type {string} */ id) {
+  return [...list.children].find((row) => row.id === `ticket-${id}`);
+}
+
+function made(/** @type {Payload} */ { id, created }) {
+  const template = /** @type {HTMLTemplateElement} */ ($("row"));
+  const row = /** @type {HTMLElement} */ (template.content.firstElementChild?.cloneNode(true));
+  row.id = `ticket-${id}`;
+  row.dataset.created = created;
+  /** @type {HTMLAnchorElement} */ (row.querySelector("a")).href = `/tickets/${id}/`;
+  return row;
+}
+
+/** Shows a ticket at its place, the order being that of their creation. */
+function place(/** @type {Element} */ list, /** @type {Payload} */ payload) {
+  const row = made(payload);
+  const rows = /** @type {HTMLElement[]} */ ([...list.children]);
+  const next = rows.find(({ dataset }) => key(dataset.created ?? "") > key(payload.created));
+  list.insertBefore(row, next ?? null);
+  return row;
+}
+
+function showCount(/** @type {Element} */ section) {
+  const count = section.querySelectorAll(".ticket").length;
+  const place = /** @type {Element} */ (section.querySelector(".count"));
+  say(place, `${count} ticket${count === 1 ? "" : "s"}`);
+}
+
+function showTicket(/** @type {Element} */ list, /** @type {Payload} */ payload) {
+  const known = rowOf(list, payload.id);
+  const row = known ?? place(list, payload);
+  if (fill(row, payload) || !known) glow(row);
+  tell(`${payload.title}: ${textOf("status", payload.status)}.`);
+}
+
+function hideTicket(/** @type {Element} */ list, /** @type {string} */ id) {
+  const row = rowOf(list, id);
+  if (!row) return;
+  tell(`${row.querySelector("a")?.textContent} is gone.`);
+  // Who stood there with the keyboard stands at the list's neighbour.
+  if (row.contains(document.activeElement)) (row.nextElementSibling ?? row.previousElementSibling)?.querySelector("a")?.focus();
+  row.remove();
+}
+
+/** Shows exactly these tickets; rows that are right already stay as they are. */
+function showAll(/** @type {Element} */ list, /** @type {Payload[]} */ items) {
+  const ids = new Set(items.map(({ id }) => `ticket-${id}`));
+  for (const row of [...list.children]) if (!ids.has(row.id)) row.remove();
+  for (const item of items) showTicket(list, item);
+}
+
+function endProject(/** @type {Element} */ section, /** @type {string} */ reason) {
+  const name = section.querySelector("h2")?.textContent;
+  const notice = document.createElement("p");
+  notice.className = "notice";
+  const isGone = reason === "deleted";
+  notice.textContent = isGone ? `${name} was deleted.` : `You can't see ${name} any more.`;
+  section.replaceWith(notice);
+  tell(notice.textContent);
+}
+
+// What is followed: for each kind, what is done with what comes
+
+/** @type {Record<string, (handle: () => any, id: string) => import("../realtime/notifications.js").Callbacks>} */
+const FOLLOWERS = {
+  project(_, id) {
+    const section = $(`project-${id}`);
+    const show = (/** @type {Payload} */ { payload }) => payload?.name && fill(/** @type {Element} */ (section.querySelector("header")), payload);
+    return { onEvent: show, onSnapshot: show, onRevoked: (reason) => endProject(section, reason) };
+  },
+
+  "project.tickets"(handle, id) {
+    const section = $(`project-${id}`);
+    const list = /** @type {Element} */ (section.querySelector(".tickets"));
+    return {
+      onEvent({ type, payload }) {
+        if (type === "skipped") handle().refresh();
+        else if (type === "DELETE_TICKET") hideTicket(list, payload.id);
+        else if (payload?.title !== undefined) showTicket(list, payload);
+        showCount(section);
+      },
+      onSnapshot({ items = [] }) {
+        showAll(list, items);
+        showCount(section);
+      },
+      // The project's own end says more.
+      onRevoked: () => list.replaceChildren(),
+    };
+  },
+
+  ticket(handle, id) {
+    const sheet = $(`ticket-${id}`);
+    const isEditing = "editing" in sheet.dataset;
+    const show = (/** @type {Payload} */ { type, payload }) => {
+      if (type === "skipped") handle().refresh();
+      else if (payload?.title !== undefined && isEditing) warn(payload);
+      else if (payload?.title !== undefined) showSheet(sheet, payload);
+    };
+    const onRevoked = (/** @type {string} */ reason) => {
+      const words = reason === "deleted" ? "This ticket was deleted." : "You can't see this ticket any more.";
+      const notice = document.createElement("p");
+      notice.className = "notice";
+      notice.textContent = words;
+      sheet.replaceWith(notice);
+      tell(words);
+    };
+    return { onEvent: show, onSnapshot: show, onRevoked };
+  },
+};
+
+function showSheet(/** @type {HTMLElement} */ sheet, /** @type {Payload} */ payload) {
+  // The page doesn't know other projects' names.
+  if (payload.project !== sheet.dataset.project) location.reload();
+  if (fill(sheet, payload)) glow(sheet);
+  document.title = `${payload.title} · Tickets`;
+  tell(`${payload.title}: ${textOf("status", payload.status)}.`);
+}
+
+function isAsRendered(/** @type {string} */ field, /** @type {any} */ value) {
+  const input = /** @type {any} */ ($(field));
+  const options = /** @type {HTMLOptionElement[]} */ ([...(input.options ?? [])]);
+  const rendered = input.options ? options.find((option) => option.defaultSelected)?.value : input.defaultValue;
+  return String(value ?? "").replaceAll("\r\n", "\n") === (rendered ?? "");
+}
+
+/** Says what somebody else has made of the ticket that is being edited here. */
+function warn(/** @type {Payload} */ payload) {
+  if (["title", "description", "status", "priority", "assignee"].every((field) => isAsRendered(field, payload[field]))) return;
+  const { title, status, priority, assignee } = payload;
+  const facts = [textOf("status", status), `priority ${textOf("priority", priority)}`, assignee ?? "nobody"];
+  const place = $("meanwhile");
+  place.hidden = false;
+  say(place, `Changed meanwhile: ${title} (${facts.join(", ")}). Saving here overwrites that.`);
+}
+
+const connection = connect({ url: live.url, user: live.user, onState: showState, onFrame: showFrame });
+
+for (const { object_type: objectType, id, since } of live.follow) {
+  const callbacks = FOLLOWERS[objectType](() => handle, id);
+  const handle = connection.subscribe(objectType, id, { ...callbacks, since });
+}
+
+// Also where nothing is followed it is to be seen how the connection stands.
+if (!live.follow.length) connection.reconnect();
+
+// Who has signed in elsewhere, and comes back to this page, needn't load it again.
+document.addEventListener("visibilitychange", () => {
+  if (!document.hidden && connection.state === "signed-out") connection.reconnect();
+});

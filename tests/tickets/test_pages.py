@@ -1,0 +1,320 @@
+"""The pages as the server renders them: to whom, at which position, and what forms do."""
+
+import json
+import re
+import threading
+from functools import partial
+
+import pytest
+from django.core.management import call_command
+from django.db import connection, connections
+from django.test import RequestFactory
+from django.urls import reverse
+
+from apps.outbox import history
+from apps.realtime.groups import stream_for
+from apps.realtime.registry import object_type
+from apps.tickets.models import Project, Ticket
+from apps.tickets.pages import PROJECTS, sockets_url
+from workers.relay import Relay
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def browser(client, demo):
+    """A browser in which demo is signed in."""
+    client.force_login(demo)
+    return client
+
+
+def ticket_url(ticket, name="ticket"):
+    return reverse(name, args=[object_type("ticket").public_id(ticket.pk)])
+
+
+def add_url(project):
+    return reverse("add", args=[object_type("project").public_id(project.pk)])
+
+
+def live_of(answer):
+    """Return what the page's script begins with."""
+    (text,) = re.findall(r'<script id="live"[^>]*>(.*?)</script>', answer.content.decode())
+    return json.loads(text)
+
+
+def titles(answer):
+    """Return the titles in the page."""
+    return re.findall(r'data-field="title"[^>]*>([^<]+)</a>', answer.content.decode())
+
+
+class TestPages:
+    def test_a_stranger_is_asked_to_sign_in(self, client, project, ticket):
+        """
+        Each page leads who isn't signed in to where one does, and back.
+        """
+        for url in ("/", ticket_url(ticket), ticket_url(ticket, "edit"), add_url(project)):
+            assert f"/sign-in/?next={url}" == client.get(url).url
+        assert 200 == client.get("/sign-in/").status_code
+
+    def test_who_is_signed_in_neednt(self, browser):
+        """
+        The form to sign in leads on who is in; signing out leads back to it.
+        """
+        assert "/" == browser.get("/sign-in/").url
+        assert "/sign-in/" == browser.post("/sign-out/").url
+        assert 302 == browser.get("/").status_code
+
+    def test_the_accounts_are_named_while_debugging_only(self, client, settings):
+        """
+        A deployment says nothing of accounts with well-known passwords.
+        """
+        for debug in (True, False):
+            settings.DEBUG = debug
+            assert debug == ("demo accounts" in client.get("/sign-in/").content.decode())
+
+    def test_shows_the_users_own(self, browser, project, ticket, other):
+        """
+        Tickets of others' projects are not on the page, nor anything of the projects.
+        """
+        theirs = Project.objects.create(name="Theirs")
+        theirs.members.add(other)
+        Ticket.objects.create(project=theirs, title="Secret")
+        answer = browser.get("/")
+        assert ["The logo is blurred"] == titles(answer)
+        assert "Theirs" not in answer.content.decode()
+        assert 2 == len(live_of(answer)["follow"])
+
+    def test_no_project(self, client, other):
+        """
+        Who is a member of nothing is told what can be done.
+        """
+        client.force_login(other)
+        assert "You are a member of no project." in client.get("/").content.decode()
+
+    def test_a_socket_has_room_for_the_page(self, browser, demo):
+        """
+        Of very many projects the first ones are shown, as many as can be followed.
+        """
+        made = Project.objects.bulk_create([Project(name=f"P{n:03}") for n in range(PROJECTS + 5)])
+        demo.projects.add(*made)
+        answer = browser.get("/")
+        assert 2 * PROJECTS == len(live_of(answer)["follow"])
+        assert PROJECTS == answer.content.decode().count('class="project"')
+
+    @pytest.mark.parametrize("name", ["ticket", "edit", "delete"])
+    def test_what_is_someone_elses_does_not_exist(self, client, other, ticket, name):
+        """
+        For who is no member, a ticket is as absent as one that never was; nothing comes to be by asking.
+        """
+        client.force_login(other)
+        send = client.post if name == "delete" else client.get
+        for found in (ticket, Ticket(pk=4711)):
+            assert 404 == send(ticket_url(found, name)).status_code
+        assert 404 == send(reverse(name, args=["junk"])).status_code
+        assert 404 == client.get(add_url(ticket.project)).status_code
+        assert not history.known_standings({"ticket:4711": None}, using="default")
+
+    def test_the_form_to_delete_is_sent(self, browser, ticket):
+        """
+        Nothing is deleted by following a link.
+        """
+        assert 405 == browser.get(ticket_url(ticket, "delete")).status_code
+        assert "/" == browser.post(ticket_url(ticket, "delete")).url
+        assert not Ticket.objects.exists()
+
+    def test_policy(self, browser, ticket):
+        """
+        Each page forbids whatever is not its own, and is kept by nobody.
+        """
+        for url in ("/", ticket_url(ticket), ticket_url(ticket, "edit")):
+            answer = browser.get(url)
+            policy = answer["Content-Security-Policy"]
+            assert "default-src 'none'; script-src 'self'; style-src 'self'" in policy
+            assert f"connect-src {live_of(answer)['url']};" in policy
+            assert "unsafe" not in policy
+            assert "no-store" == answer["Cache-Control"]
+            assert not re.search(
+                r"<style|\sstyle=|\son\w+=|<script>|https?://", answer.content.decode()
+            )
+
+
+class TestForms:
+    VALUES = {"title": "New", "description": "", "status": "open", "priority": "3", "assignee": ""}
+
+    def test_add(self, browser, project):
+        """
+        What is sent becomes a ticket, and its page is next.
+        """
+        assert "Add a ticket" in browser.get(add_url(project)).content.decode()
+        answer = browser.post(add_url(project), self.VALUES)
+        made = Ticket.objects.get()
+        assert (project, "New", 3, None) == (made.project, made.title, made.priority, made.assignee)
+        assert ticket_url(made) == answer.url
+
+    def test_edit(self, browser, demo, ticket):
+        """
+        The form has what the ticket has, and changes it.
+        """
+        Ticket.objects.filter(pk=ticket.pk).update(
+            assignee=demo, status="closed", description="a\nb"
+        )
+        form = browser.get(ticket_url(ticket, "edit")).content.decode()
+        for part in (
+            'value="The logo is blurred"',
+            ">a\nb</textarea>",
+            "selected>demo",
+            '"closed" selected',
+        ):
+            assert part in form
+        browser.post(ticket_url(ticket, "edit"), {**self.VALUES, "assignee": "demo"})
+        ticket.refresh_from_db()
+        assert ("New", "open", demo) == (ticket.title, ticket.status, ticket.assignee)
+
+    @pytest.mark.parametrize(
+        ("field", "value", "words"),
+        [
+            ("title", "", "This field may not be blank."),
+            ("title", "x" * 201, "no more than 200 characters"),
+            ("status", "lost", "is not a valid choice."),
+            ("priority", "9", "is not a valid choice."),
+            ("assignee", "other", "does not exist"),
+        ],
+    )
+    def test_what_is_wrong_is_said(self, browser, other, ticket, field, value, words):
+        """
+        The form comes back with what was sent, and says of which field what is wrong.
+        """
+        answer = browser.post(ticket_url(ticket, "edit"), {**self.VALUES, field: value})
+        assert 400 == answer.status_code
+        assert words in answer.content.decode().replace("&quot;", '"')
+        assert 'value="New"' in answer.content.decode() or field == "title"
+        ticket.refresh_from_db()
+        assert "The logo is blurred" == ticket.title
+
+    def test_a_project_cant_be_smuggled_in(self, browser, demo, ticket):
+        """
+        The form is about the project that it stands in.
+        """
+        office = Project.objects.create(name="Office")
+        office.members.add(demo)
+        smuggled = object_type("project").public_id(office.pk)
+        browser.post(ticket_url(ticket, "edit"), {**self.VALUES, "project": smuggled})
+        ticket.refresh_from_db()
+        assert ("New", "Website") == (ticket.title, ticket.project.name)
+
+
+@pytest.mark.parametrize(
+    ("expected", "debug", "host"),
+    [
+        ("ws://localhost:8001/ws/notifications/", True, "localhost:8000"),
+        ("ws://[::1]:8001/ws/notifications/", True, "[::1]:8000"),
+        ("ws://127.0.0.1/ws/notifications/", False, "127.0.0.1"),
+    ],
+)
+def test_where_the_sockets_are(settings, expected, debug, host):
+    """
+    While debugging Daphne has a port of its own; elsewhere one address leads to both.
+    """
+    settings.DEBUG, settings.ALLOWED_HOSTS, settings.DAPHNE_PORT = debug, ["*"], 8001
+    assert expected == sockets_url(RequestFactory().get("/", headers={"host": host}))
+
+
+def test_where_the_sockets_are_with_tls(settings):
+    """
+    A page that came encrypted has its sockets encrypted.
+    """
+    settings.DEBUG, settings.ALLOWED_HOSTS = False, ["*"]
+    request = RequestFactory().get("/", secure=True, headers={"host": "shop.example"})
+    assert "wss://shop.example/ws/notifications/" == sockets_url(request)
+
+
+class Interruption:
+    """Commits a change, and has it numbered, before the so-many-th statement of a view."""
+
+    def __init__(self, before, change):
+        self.left, self.change, self.has_been = before, change, False
+
+    def __call__(self, execute, *rest):
+        if self.left == 0:
+            self.has_been = True
+            thread = threading.Thread(target=self._run)
+            thread.start()
+            thread.join()
+        self.left -= 1
+        return execute(*rest)
+
+    def _run(self):
+        try:
+            self.change()
+            with Relay(using="default") as relay:
+                relay.drain()
+        finally:
+            connections.close_all()
+
+
+@pytest.mark.django_db(transaction=True)
+class TestNoGap:
+    """What changes while a page is rendered is in it, or told after the position that it has."""
+
+    @pytest.fixture
+    def changes(self, demo, project, ticket, relay):
+        """What may happen, by name. The ticket has an assignee, who is read after it."""
+        Ticket.objects.filter(pk=ticket.pk).update(assignee=demo)
+        relay.drain()
+        return {
+            "update": partial(Ticket.objects.filter(pk=ticket.pk).update, title="After"),
+            "create": partial(Ticket.objects.create, project=project, title="After"),
+            "delete": partial(Ticket.objects.filter(pk=ticket.pk).delete),
+        }
+
+    @pytest.mark.parametrize("name", ["update", "create", "delete"])
+    def test_whenever_it_changes(self, browser, demo, project, ticket, changes, name):
+        """
+        Before whichever statement of the view a change is committed: rendered and told make what there is.
+        """
+        statement, seen = 0, set()
+        while True:
+            interruption = Interruption(statement, changes[name])
+            with connection.execute_wrapper(interruption):
+                answer = browser.get("/")
+            if not interruption.has_been:
+                break
+            after = [found.title for found in Ticket.objects.all()]
+            shown = titles(answer)
+            told = self._told(answer, project)
+            assert shown == after or told, (statement, shown, after)
+            seen.add((shown == after, told))
+            if name != "create":
+                self._restore(project, ticket, demo)
+            statement += 1
+        # Before the position it is only shown; after it it is told; after the rows it is only told.
+        assert {(True, False), (True, True), (False, True)} == seen
+
+    def _told(self, answer, project):
+        """Whether what follows the page's position has something of the tickets."""
+        (since,) = [
+            entry["since"]
+            for entry in live_of(answer)["follow"]
+            if entry["object_type"] == "project.tickets"
+        ]
+        stream = stream_for("project.tickets", project.pk)
+        assert since["epoch"] == history.head(stream, using="default").epoch
+        return bool(history.after(stream, since["offset"], 10, using="default"))
+
+    def _restore(self, project, ticket, demo):
+        values = {"title": "Before", "project": project, "assignee": demo}
+        Ticket.objects.update_or_create(pk=ticket.pk, defaults=values)
+        with Relay(using="default") as relay:
+            relay.drain()
+
+
+def test_the_demo_is_to_be_seen(client, settings):
+    """
+    The demo's members see its projects on the page.
+    """
+    settings.DEBUG = True
+    call_command("demo")
+    assert client.login(username="other", password="other")
+    answer = client.get("/").content.decode()
+    assert "Website" in answer
+    assert "Office" not in answer
