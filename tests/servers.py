@@ -2,40 +2,81 @@
 A pytest plugin: real PostgreSQL and Redis for the tests, the environment's or embedded ones.
 
 The embedded servers belong to a process of their own, which stops them when its standard input
-ends: also when pytest is killed.
+ends: also when pytest is killed. Each process of pytest-xdist has servers of its own.
 """
 
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 ROOT = Path(__file__).parent.parent
-DATA_DIR = ROOT / ".data" / "tests"
 
-_keeper: "subprocess.Popen[str] | None" = None
+_keepers: "list[subprocess.Popen[str]]" = []
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_load_initial_conftests():
     """Called before Django's settings are read."""
-    global _keeper
     os.environ["DEBUG"] = "1"
     os.environ.setdefault("SECRET_KEY", "for-tests-only")
-    if not (os.environ.get("DATABASE_URL") and os.environ.get("REDIS_URL")):
-        os.environ["DATA_DIR"] = str(DATA_DIR)
-        _keeper = start_keeper(DATA_DIR)
-        if _keeper is None:
-            pytest.exit("The embedded servers did not start; the reason is above.", returncode=3)
+    if are_embedded() and "PYTEST_XDIST_WORKER" not in os.environ:
+        os.environ["DATA_DIR"] = str(_folder(0))
+        _keep_servers()
     return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_cmdline_main(config: pytest.Config):
+    """Called before tests are distributed to processes: none shares its servers with another."""
+    if distributed := config.option.numprocesses:
+        config.option.numprocesses = 0
+        if are_embedded():
+            while len(_keepers) < distributed:
+                _keep_servers()
+            config.option.numprocesses, config.option.dist = None, "loadscope"
+            config.option.tx = [f"popen//env:DATA_DIR={_folder(n)}" for n in range(distributed)]
+    return (yield)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> "ByNoun":
+    """Called where tests are distributed."""
+    return ByNoun(config, log)
+
+
+class ByNoun(LoadScopeScheduling):
+    """Tests of one file stay together; so do those of the protocol, of which the last one looks at all."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        path = Path(nodeid.partition("::")[0])
+        return str(path.parent if path.parent.name == "protocol" else path)
 
 
 def pytest_unconfigure() -> None:
     """Called when all is done."""
-    if _keeper is not None:
-        _keeper.communicate(timeout=60)
+    for keeper in _keepers:
+        keeper.communicate(timeout=60)
+
+
+def are_embedded() -> bool:
+    """Whether the servers are ours to start."""
+    return not (os.environ.get("DATABASE_URL") and os.environ.get("REDIS_URL"))
+
+
+def _keep_servers() -> None:
+    """Start servers that end with this process."""
+    keeper = start_keeper(_folder(len(_keepers)))
+    if keeper is None:
+        pytest.exit("The embedded servers did not start; the reason is above.", returncode=3)
+    _keepers.append(keeper)
+
+
+def _folder(number: int) -> Path:
+    return ROOT / ".data" / "tests" / str(number)
 
 
 def start_keeper(data_dir: Path, **environment: str) -> "subprocess.Popen[str] | None":

@@ -195,16 +195,7 @@ def rounds() -> Rounds:
     return _rounds.setdefault(asyncio.get_running_loop(), Rounds())
 
 
-def all_sockets() -> list[Socket]:
-    """Return the sockets of this process, whose users are known. Any thread may ask."""
-    return [socket for each in list(_rounds.values()) for socket in list(each.sockets)]
-
-
-def _subscriptions() -> int:
-    return sum(len(socket.subscriptions) for socket in all_sockets())
-
-
 present.asked |= {
-    "notifier_sockets": lambda: len(all_sockets()),
-    "notifier_subscriptions": _subscriptions,
+    "notifier_sockets": lambda: count_sockets()[0],
+    "notifier_subscriptions": lambda: count_sockets()[1],
 }

@@ -11,7 +11,7 @@ from django.conf import settings
 from apps.outbox.models import NotificationOutbox
 from apps.realtime import hashids
 from apps.tickets.models import Project, Ticket
-from tests.processes import wait_until
+from config.verify.processes import wait_until
 from tests.proxy import Proxy
 from tests.sockets import in_thread
 

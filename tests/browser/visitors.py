@@ -11,7 +11,8 @@ from playwright.async_api import BrowserContext, ConsoleMessage, Page, Request
 
 from apps.realtime import hashids
 from apps.tickets.models import Project, Ticket
-from tests.processes import PATIENCE, Site
+from config.verify.processes import PATIENCE
+from tests.processes import Site
 from tests.sockets import in_thread
 
 #: What is to be seen of the list: of each project its name and its tickets.

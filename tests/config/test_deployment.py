@@ -18,7 +18,8 @@ from websockets.sync.client import connect
 
 from apps.outbox.history import head
 from apps.realtime.hashids import encode
-from tests.processes import PATIENCE, Site, answers, free_port, wait_until
+from config.verify.processes import PATIENCE, answers, free_port, wait_until
+from tests.processes import Site
 
 PAGE = (settings.BASE_DIR / "config" / "DEPLOYMENT.md").read_text()
 

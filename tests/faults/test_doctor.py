@@ -11,7 +11,7 @@ import redis
 from django.conf import settings
 
 from apps.outbox.instances import ALIVE_SECONDS
-from tests.processes import PATIENCE, wait_until
+from config.verify.processes import PATIENCE, wait_until
 
 from .site import FaultSite
 

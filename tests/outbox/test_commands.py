@@ -22,9 +22,10 @@ from apps.outbox.history import head
 from apps.outbox.models import NotificationOutbox, Replay, Stream
 from apps.outbox.progress import Progress
 from apps.outbox.replay import BATCH
+from config.verify.processes import wait_until
 from tests.database import elsewhere, row_locks
 from tests.outbox.rows import make
-from tests.processes import Site, wait_until
+from tests.processes import Site
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

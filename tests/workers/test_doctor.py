@@ -22,8 +22,8 @@ from django.db import DEFAULT_DB_ALIAS, DatabaseError, connection, transaction
 from apps.outbox.instances import report
 from apps.outbox.models import Claim, NotificationOutbox
 from apps.realtime.database import limited
+from config.verify.processes import free_port
 from tests.database import alter_system, elsewhere
-from tests.processes import free_port
 from workers import bell
 from workers.app import app
 from workers.doctor import (
