@@ -56,7 +56,7 @@ def test_what_it_can_is_documented():
         re.findall(r'"([\w-]+)"', "".join(found)) for found in re.findall(PARTS, types, re.DOTALL)
     )
     members = re.findall(r"^  (?:readonly )?(\w+)[?(<:]", types, re.MULTILINE)
-    text = README.read_text().partition("## The client")[2].partition("\n## ")[0]
+    text = README.read_text().partition("## The browser's client")[2].partition("\n## ")[0]
     ours = {*states, *reasons, *members} - {
         "type",
         "object_type",

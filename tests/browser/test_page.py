@@ -12,7 +12,7 @@ from apps.outbox.models import NotificationOutbox
 from apps.realtime import hashids
 from apps.tickets.models import Project, Ticket
 from config.verify.processes import wait_until
-from tests.proxy import Proxy
+from config.verify.proxy import Proxy
 from tests.sockets import in_thread
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.asyncio(loop_scope="package")]
