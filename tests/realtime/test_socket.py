@@ -1,9 +1,13 @@
-"""A channel layer that is away takes no socket with it, whoever made it."""
+"""A socket ends once, when it is told; a channel layer that is away takes none with it, whoever made it."""
+
+import asyncio
 
 import pytest
 from channels.layers import get_channel_layer
 from channels.testing import WebsocketCommunicator
 
+from apps.realtime.close_codes import CloseCode
+from apps.realtime.consumers import NotificationConsumer
 from apps.realtime.groups import group_for
 from apps.realtime.rounds import rounds
 from apps.realtime.routing import websocket
@@ -89,3 +93,45 @@ async def test_the_end_of_a_socket_is_one(refuses, demo, ticket):
     await communicator.wait(10)
     assert communicator.future.result() is None
     assert not rounds().sockets
+
+
+async def test_a_server_that_stops_is_obeyed():
+    """
+    Who is cancelled in the middle of a send, by nobody of ours, ends.
+    """
+    sending, never = asyncio.Event(), asyncio.Event()
+
+    async def receive():
+        return {"type": "websocket.connect"}
+
+    async def send(_message):
+        sending.set()
+        await never.wait()
+
+    scope = {"type": "websocket", "path": "/ws/notifications/", "headers": []}
+    serving = asyncio.create_task(NotificationConsumer()(scope, receive, send))
+    await sending.wait()
+    serving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await serving
+    assert not rounds().sockets
+
+
+async def test_a_socket_is_closed_once():
+    """
+    Whatever else would end it comes too late.
+    """
+    said = []
+    events = iter([{"type": "websocket.connect"}, {"type": "websocket.disconnect", "code": 4401}])
+
+    async def receive():
+        return next(events)
+
+    async def send(message):
+        said.append(message)
+
+    consumer = NotificationConsumer()
+    scope = {"type": "websocket", "path": "/ws/notifications/", "headers": []}
+    await consumer(scope, receive, send)
+    await consumer.close(CloseCode.INTERNAL_ERROR)
+    assert [4401] == [message["code"] for message in said if "code" in message]
