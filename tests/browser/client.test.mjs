@@ -415,6 +415,22 @@ test("who unsubscribes hears no more, also of what was on its way", async (t) =>
   assert.deepEqual([[], ["Number 3"], "live"], [ears.told, again.told, handle.state]);
 });
 
+test("who may not unsubscribe just now does so later, unless the same is followed again", async (t) => {
+  const server = following(t);
+  const refused = { type: "error", code: "rate_limited", detail: "", temporary: true, retry_after_ms: 200 };
+  server.handle.unsubscribe();
+  server.say({ ...refused, ref: 2 });
+  server.pass(1_300);
+  assert.deepEqual({ action: "unsubscribe", ref: 3, ...TICKET }, server.asked.at(-1));
+  server.say({ ...refused, ref: 3 });
+  const handle = server.connection.subscribe("ticket", "Uk8wZ", { since: at(5) });
+  await settled();
+  server.say(subscribed(at(5), { ref: 4, recovered: true, missed: 0 }));
+  server.pass(1_300);
+  await settled();
+  assert.deepEqual(["live", 4], [handle.state, server.asked.length]);
+});
+
 test("an answer to what is not wanted any more is left alone", async (t) => {
   const ears = listener();
   const server = new Server(t);
@@ -494,6 +510,39 @@ test("a page may end it all from within what it is told", (t) => {
   assert.deepEqual(["closed", "ended", at(6)], [server.connection.state, server.handle.state, server.handle.position]);
   server.pass(100_000);
   assert.equal(1, server.sockets.length);
+});
+
+test("a mistake that comes later is reported, too", async (t) => {
+  const reported = [];
+  t.mock.method(console, "error", (error) => reported.push(error.message));
+  const server = following(t, { onEvent: async () => Promise.reject(new Error("late")) });
+  server.say(update(6));
+  await settled();
+  assert.deepEqual([["late"], "live"], [reported, server.handle.state]);
+});
+
+test("the curious may end it all, too: nothing comes back from the dead", async (t) => {
+  for (const last of ["in hello", "out subscribe", "in ping", "out ping"]) {
+    await t.test(last, (t) => {
+      const onFrame = (frame, way) => last === `${way} ${frame.type ?? frame.action}` && server.connection.close();
+      const server = new Server(t, { onFrame });
+      server.connection.subscribe("ticket", "Uk8wZ");
+      server.greet();
+      server.connection.handleEvent({ type: "online" });
+      server.say({ type: "ping" });
+      server.pass(100_000);
+      assert.deepEqual(["closed", 1], [server.connection.state, server.sockets.length]);
+    });
+  }
+});
+
+test("who is unsubscribed by what another one is told hears nothing behind its end", (t) => {
+  const states = [];
+  const server = new Server(t);
+  server.connection.subscribe("ticket", "first", { onState: (state) => state === "offline" && other.unsubscribe() });
+  const other = server.connection.subscribe("ticket", "other", { onState: (state) => states.push(state) });
+  server.end(1006);
+  assert.deepEqual(["connecting", "ended"], states);
 });
 
 test("iterating gives the same, in order, and ends where the subscription does", async (t) => {

@@ -61,12 +61,14 @@ function windowOf(/** @type {string} */ reason) {
   }
 }
 
-/** Calls what is not ours: a mistake in it is reported, and stops nobody else. */
+const report = (/** @type {unknown} */ error) => (globalThis.reportError ?? console.error)(error);
+
+/** Calls what is not ours: a mistake in it, now or later, is reported, and stops nobody else. */
 function call(/** @type {Function | undefined} */ callback, /** @type {any[]} */ ...values) {
   try {
-    callback?.(...values);
+    callback?.(...values)?.catch?.(report);
   } catch (error) {
-    (globalThis.reportError ?? console.error)(error);
+    report(error);
   }
 }
 
@@ -111,13 +113,14 @@ class Subscription {
   /** A snapshot whose pages are coming, and what came behind it. @type {any} */
   #pending = null;
   #wantsSnapshot;
+  #isIterated;
+  #hasEnded = false;
   /** @type {{ item: Frame, position: Position }[]} */
   #queue = [];
   /** @type {Function[]} */
   #takers = [];
   /** What an iteration has been given, and is done with when it asks for more. @type {Position | null} */
   #taken = null;
-  hasEnded = false;
   /** The last offset that was told. @type {Position | null} */
   position;
 
@@ -136,8 +139,8 @@ class Subscription {
     this.#store = new Store(storage, this.key);
     this.position = since ? positionIn(since) : this.#store.get();
     this.#callbacks = callbacks;
-    this.isIterated = !onEvent && !onSnapshot;
-    this.#wantsSnapshot = !this.position && (this.isIterated || Boolean(onSnapshot));
+    this.#isIterated = !onEvent && !onSnapshot;
+    this.#wantsSnapshot = !this.position && !(onEvent && !onSnapshot);
   }
 
   get state() {
@@ -146,7 +149,7 @@ class Subscription {
 
   get isLive() {
     const offset = this.position?.offset ?? -1;
-    return this.hasEnded || (this.#target !== null && !this.#pending && offset >= this.#target);
+    return this.#hasEnded || (this.#target !== null && !this.#pending && offset >= this.#target);
   }
 
   /** Returns the entry of a command that asks for it. */
@@ -202,13 +205,14 @@ class Subscription {
 
   /** Nobody is told anything any more. */
   stop() {
-    this.hasEnded = true;
+    this.#hasEnded = true;
     this.tell("ended");
     for (const taker of this.#takers.splice(0)) taker({ done: true, value: undefined });
   }
 
   tell(/** @type {string} */ state) {
-    if (state === this.#state) return;
+    // Who hears it may have ended others; the end is their last word.
+    if (state === this.#state || this.#state === "ended") return;
     this.#state = state;
     call(this.#callbacks.onState, state);
   }
@@ -243,7 +247,7 @@ class Subscription {
     this.#wantsSnapshot = false;
     this.position = positionIn(snapshot);
     this.#hand({ ...snapshot, ...content }, this.#callbacks.onSnapshot);
-    return events.every((/** @type {Frame} */ frame) => this.hasEnded || this.#follow(frame));
+    return events.every((/** @type {Frame} */ frame) => this.#hasEnded || this.#follow(frame));
   }
 
   /** Tells the next offset, drops an earlier one; anything else is none that the server may send. */
@@ -252,13 +256,13 @@ class Subscription {
     if (frame.epoch !== epoch || frame.offset > offset + 1) return false;
     if (frame.offset <= offset) return true;
     this.position = positionIn(frame);
-    this.#hand(frame, this.#callbacks.onEvent, { catchingUp: frame.offset <= Number(this.#target) });
+    this.#hand(frame, this.#callbacks.onEvent, { catchingUp: frame.offset <= /** @type {number} */ (this.#target) });
     return true;
   }
 
   #hand(/** @type {Frame} */ item, /** @type {any} */ callback, /** @type {any[]} */ ...more) {
     const position = /** @type {Position} */ (this.position);
-    if (this.isIterated) {
+    if (this.#isIterated) {
       this.#queue.push({ item, position });
       this.#serve();
       return;
@@ -269,7 +273,7 @@ class Subscription {
 
   /** Gives what there is to who waits for it. */
   #serve() {
-    while (this.#takers.length && (this.#queue.length || this.hasEnded)) {
+    while (this.#takers.length && (this.#queue.length || this.#hasEnded)) {
       const given = this.#queue.shift();
       this.#taken = given?.position ?? null;
       this.#takers.shift()?.({ done: !given, value: given?.item });
@@ -374,7 +378,7 @@ class Connection {
   /** Called when the socket is gone, or not worth keeping. Its code says whether and when to come back. */
   #lose(/** @type {number} */ code, /** @type {string} */ reason) {
     this.#drop();
-    if (code === SIGN_IN || isFinal(code)) {
+    if (isFinal(code)) {
       this.#link = code === SIGN_IN ? "signed-out" : "refused";
       this.#tell({ code, reason });
       return;
@@ -395,7 +399,8 @@ class Connection {
   }
 
   #drop() {
-    for (const name of Object.keys(this.#timers)) clearTimeout(this.#timers[name]);
+    for (const timer of Object.values(this.#timers)) clearTimeout(timer);
+    this.#timers = {};
     const socket = this.#socket;
     this.#socket = null;
     this.#isGreeted = false;
@@ -405,7 +410,7 @@ class Connection {
     if (!socket) return;
     socket.onmessage = socket.onclose = socket.onerror = null;
     // What may be dead isn't waited for; a browser lets go of it in its own time.
-    if (socket.readyState < 2) socket.close();
+    socket.close();
   }
 
   #later(/** @type {string} */ name, /** @type {number} */ ms, /** @type {() => void} */ act) {
@@ -419,16 +424,17 @@ class Connection {
   }
 
   #probe() {
-    this.#send({ action: "ping" });
     this.#watch(PROBE_MS);
+    this.#send({ action: "ping" });
   }
 
   /** Finds that it has slept: then much more time has passed than between two pulses. */
   #pulse() {
     const now = Date.now();
-    if (Math.abs(now - this.#pulseAt) > 3 * PULSE_MS) this.#probe();
+    const hasSlept = Math.abs(now - this.#pulseAt) > 3 * PULSE_MS;
     this.#pulseAt = now;
     this.#later("pulse", PULSE_MS, () => this.#pulse());
+    if (hasSlept) this.#probe();
   }
 
   // Frames
@@ -455,7 +461,9 @@ class Connection {
       return false;
     }
     if (typeof frame?.type !== "string") return false;
+    const socket = this.#socket;
     call(this.#options.onFrame, frame, "in");
+    if (socket !== this.#socket) return true;
     if (!this.#isGreeted) return frame.type === "hello" && this.#greet(frame);
     this.#watch(2 * this.#heartbeatMs);
     if (frame.type === "ping") this.#send({ action: "pong" });
@@ -490,18 +498,22 @@ class Connection {
     const about = frame.index === undefined ? asked : [asked[frame.index]];
     return about.every((subscription) => {
       if (!subscription) return false;
-      if (this.#subscriptions.get(subscription.key) !== subscription) return true;
-      if (frame.type === "subscribed") return subscription.join(frame);
-      if (frame.type !== "error") return false;
+      if (frame.type !== "error") {
+        return !this.#isFollowed(subscription) || (frame.type === "subscribed" && subscription.join(frame));
+      }
       this.#refuse(subscription, frame);
       return true;
     });
   }
 
+  /** What is refused for now is asked for again: to follow, or not to follow any more. */
   #refuse(/** @type {Subscription} */ subscription, /** @type {Frame} */ { code, temporary, retry_after_ms: ms }) {
-    if (!temporary) return this.#end(subscription, String(code));
-    const wait = (ms > 0 && ms < HOUR_MS ? ms : 0) + Math.random() * this.#window.min_ms + this.#window.min_ms;
-    this.#later(`ask ${subscription.key}`, wait, () => this.#ask(subscription));
+    if (temporary) {
+      const wait = (ms > 0 && ms < HOUR_MS ? ms : 0) + (Math.random() + 1) * this.#window.min_ms;
+      this.#later(`ask ${subscription.key}`, wait, () =>
+        this.#subscriptions.has(subscription.key) ? this.#ask(subscription) : this.#leave(subscription),
+      );
+    } else if (this.#isFollowed(subscription)) this.#end(subscription, String(code));
   }
 
   #hear(/** @type {Frame} */ frame) {
@@ -509,7 +521,7 @@ class Connection {
     const subscription = this.#subscriptions.get(keyOf(objectType, id));
     if (!subscription) return true;
     if (frame.type === "unsubscribed") {
-      if (frame.ref === undefined) this.#end(subscription, String(frame.reason));
+      this.#end(subscription, String(frame.reason));
       return true;
     }
     return !TOLD.test(frame.type) || subscription.hear(frame);
@@ -517,8 +529,12 @@ class Connection {
 
   // Subscriptions
 
+  #isFollowed(/** @type {Subscription} */ subscription) {
+    return this.#subscriptions.get(subscription.key) === subscription;
+  }
+
   #ask(/** @type {Subscription} */ subscription) {
-    if (this.#subscriptions.get(subscription.key) !== subscription) return;
+    if (!this.#isFollowed(subscription)) return;
     this.#wishes.add(subscription);
     // What is asked for at once goes out together.
     queueMicrotask(() => this.#flush());
@@ -547,11 +563,16 @@ class Connection {
   }
 
   #unsubscribe(/** @type {Subscription} */ subscription) {
-    if (subscription.hasEnded) return;
+    if (!this.#isFollowed(subscription)) return;
     this.#forget(subscription);
     subscription.stop();
-    if (this.#isGreeted) this.#send({ action: "unsubscribe", ref: ++this.#ref, ...subscription.subject });
+    if (this.#isGreeted) this.#leave(subscription);
     this.#tell();
+  }
+
+  #leave(/** @type {Subscription} */ subscription) {
+    this.#asked.set(++this.#ref, [subscription]);
+    this.#send({ action: "unsubscribe", ref: this.#ref, ...subscription.subject });
   }
 
   #handle(/** @type {Subscription} */ subscription) {
