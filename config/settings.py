@@ -121,6 +121,7 @@ AUTH_PASSWORD_VALIDATORS = [
 ]
 LOGIN_REDIRECT_URL = "projects"
 LOGIN_URL = "sign-in"
+CSRF_FAILURE_VIEW = "apps.tickets.refusals.forged"
 
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"

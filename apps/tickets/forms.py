@@ -44,8 +44,12 @@ def _save(request: HttpRequest, project: Project, ticket: Ticket | None) -> Http
     if serializer.is_valid():
         saved = serializer.save()
         return redirect("ticket", object_type("ticket").public_id(saved.pk))
-    shown = None if ticket is None else TicketSerializer(ticket).data
-    return _show(request, project, request.POST, ticket=shown, errors=serializer.errors)
+    if ticket is None:
+        return _show(request, project, request.POST, errors=serializer.errors)
+    followed, shown = positions([("ticket", ticket.pk)]), TicketSerializer(ticket).data
+    return _show(
+        request, project, request.POST, ticket=shown, followed=followed, errors=serializer.errors
+    )
 
 
 def _show(

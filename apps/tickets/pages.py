@@ -1,15 +1,12 @@
 """The pages: rendered by the server, then kept live from the position that they were rendered at."""
 
-from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.views import LoginView
-from django.core.handlers.wsgi import WSGIRequest
 from django.http import Http404, HttpRequest, HttpResponse
-from django.http.request import split_domain_port
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -19,35 +16,26 @@ from apps.realtime.registry import object_type
 from apps.realtime.rendered import positions
 
 from .models import Project, Ticket
+from .policy import View, sockets_url, with_policy
+from .refusals import not_found
 from .serializers import ProjectSerializer, TicketSerializer
 from .templatetags.labels import LABELS
 
 #: A page follows each project twice, and a socket has room for 200 subscriptions.
 PROJECTS = 50
-POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src {sockets}; "
-    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'"
-)
-
-View = Callable[..., HttpResponseBase]
-
-
-def with_policy(view: View) -> View:
-    """Nothing from elsewhere is loaded by the page, and no script but its own runs."""
-
-    @wraps(view)
-    def answer(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        response = view(request, *args, **kwargs)
-        response["Content-Security-Policy"] = POLICY.format(sockets=sockets_url(request))
-        response["Cache-Control"] = "no-store"
-        return response
-
-    return answer
 
 
 def page(view: View) -> View:
-    """A page is for who is signed in."""
-    return with_policy(login_required(view))
+    """A page is for who is signed in; what isn't there is said under the same policy."""
+
+    @wraps(view)
+    def answer(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        try:
+            return with_policy(login_required(view))(request, *args, **kwargs)
+        except Http404 as error:  # while debugging, Django would explain it at length
+            return not_found(request, error)
+
+    return answer
 
 
 @page
@@ -112,14 +100,6 @@ def live(request: HttpRequest, followed: list[dict[str, Any]]) -> dict[str, Any]
         "follow": followed,
         "labels": LABELS,
     }
-
-
-def sockets_url(request: HttpRequest) -> str:
-    """Return where the sockets are: at the page's host; while debugging, at Daphne's own port."""
-    host = request.get_host()
-    if settings.DEBUG and isinstance(request, WSGIRequest):
-        host = f"{split_domain_port(host)[0]}:{settings.DAPHNE_PORT}"
-    return f"{'wss' if request.is_secure() else 'ws'}://{host}/ws/notifications/"
 
 
 def visible_ticket(request: HttpRequest, public_id: str) -> Ticket:

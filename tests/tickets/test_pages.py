@@ -15,7 +15,8 @@ from apps.outbox import history
 from apps.realtime.groups import stream_for
 from apps.realtime.registry import object_type
 from apps.tickets.models import Project, Ticket
-from apps.tickets.pages import PROJECTS, sockets_url
+from apps.tickets.pages import PROJECTS
+from apps.tickets.policy import sockets_url
 from workers.relay import Relay
 
 pytestmark = pytest.mark.django_db
@@ -188,6 +189,7 @@ class TestForms:
         assert 400 == answer.status_code
         assert words in answer.content.decode().replace("&quot;", '"')
         assert 'value="New"' in answer.content.decode() or field == "title"
+        assert ["ticket"] == [entry["object_type"] for entry in live_of(answer)["follow"]]
         ticket.refresh_from_db()
         assert "The logo is blurred" == ticket.title
 
