@@ -72,6 +72,28 @@ async def test_with_a_keyboard(site, visit, demo, project, ticket):
     await page.wait_for_url(f"**/{hashids.encode('ticket', second.pk)}/")
 
 
+async def test_who_stands_at_what_goes_stands_somewhere(site, visit, demo, other, project, ticket):
+    """
+    The last row of a list, and a ticket that one is let out of, leave the keyboard where the page begins.
+    """
+    await in_thread(project.members.add, other)
+    listed, sheet = await visit(site, demo), await visit(site, other, ticket_page(ticket))
+    for visitor in (listed, sheet):
+        await visitor.is_in("live")
+    await listed.page.get_by_role("link", name="The logo is blurred").focus()
+    await sheet.page.get_by_role("link", name="Edit").focus()
+    await in_thread(project.members.remove, other)
+    await sheet.reads("You can't see this ticket any more.")
+    await in_thread(ticket.delete)
+    await listed.reads("There is no ticket yet.")
+    for visitor in (listed, sheet):
+        assert "content" == await visitor.page.evaluate("document.activeElement.id")
+
+
+def ticket_page(ticket):
+    return f"/tickets/{hashids.encode('ticket', ticket.pk)}/"
+
+
 async def focused(page):
     return await page.evaluate("document.activeElement.textContent")
 
@@ -86,6 +108,21 @@ async def test_changes_are_told_in_a_sentence(site, visit, demo, project, ticket
     news = visitor.page.locator("#news")
     await news.filter(has_text="Number").wait_for(state="attached")
     assert "4 changes. The last: Number 3: open." == await news.text_content()
+
+
+async def test_what_is_not_to_be_seen_is_no_news(site, visit, demo, project, ticket):
+    """
+    What has changed where the list doesn't show it isn't read out; nor is a present that is as it was.
+    """
+    visitor = await visit(site, demo)
+    await visitor.is_in("live")
+    await visitor.page.clock.install()
+    for title, description in [("The logo is blurred", "Since Monday"), ("The logo is gone", "")]:
+        ticket.title, ticket.description = title, description
+        await in_thread(ticket.save)
+    await visitor.reads("The logo is gone")
+    await visitor.page.clock.run_for(6000)
+    assert "The logo is gone: open." == await visitor.page.locator("#news").text_content()
 
 
 @transaction.atomic

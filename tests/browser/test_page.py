@@ -276,6 +276,27 @@ class TestOutages:
         assert "Load again" == await visitor.page.locator("#way-out").text_content()
         assert 1 == len(tried)
 
+    async def test_what_the_server_cant_say(self, site, visit, demo, ticket):
+        """
+        A fault of the server's isn't told as if a right were lost: what is shown is gone, and why is said.
+        """
+        visitor = await visit(site, demo, path="")
+
+        def fail(frame):
+            if frame["type"] != "subscribed" or frame["object_type"] != "project.tickets":
+                return frame
+            answered = {name: frame[name] for name in ("ref", "index")}
+            return {"type": "error", "code": "internal", "temporary": False, **answered}
+
+        async def stand_between(route):
+            server = route.connect_to_server()
+            server.on_message(lambda text: route.send(json.dumps(fail(json.loads(text)))))
+
+        await visitor.page.route_web_socket("**/ws/notifications/", stand_between)
+        await visitor.open("/")
+        await visitor.reads("This list can't be followed (internal). Load the page again")
+        assert [["Website", []]] == await visitor.seen()
+
 
 class TestRights:
     async def test_who_is_removed_sees_nothing_more(self, site, visit, both, project, ticket):

@@ -45,7 +45,7 @@ export interface Callbacks<Payload = any> {
   onEvent?(notification: Notification<Payload>, about: { catchingUp: boolean }): void;
   /** The present state, at the start (unless `since` says where to resume) and where continuity was lost. */
   onSnapshot?(snapshot: Snapshot<Payload>): void;
-  /** The server has ended it: `revoked`, `deleted`, `not_found`, `limit`, `invalid`. */
+  /** The server has ended it: `revoked`, `deleted`, `not_found`, `limit`, `invalid`, `internal`. */
   onRevoked?(reason: string): void;
   onState?(state: State): void;
   /** The position to resume from, instead of a kept one. */

@@ -29,7 +29,8 @@ function showState(/** @type {string} */ state, /** @type {Payload} */ { reason 
   const out = /** @type {HTMLAnchorElement} */ ($("way-out"));
   out.hidden = state !== "signed-out" && state !== "refused";
   out.textContent = state === "refused" || isSomebodyElse ? "Load again" : "Sign in";
-  out.href = state === "refused" || isSomebodyElse ? location.href : live.signIn;
+  // Without a fragment, which would lead to a place in the page instead.
+  out.href = state === "refused" || isSomebodyElse ? location.pathname : live.signIn;
 }
 
 /** What says the same again is not read out again. */
@@ -135,7 +136,9 @@ function showCount(/** @type {Element} */ section) {
 function showTicket(/** @type {Element} */ list, /** @type {Payload} */ payload) {
   const known = rowOf(list, payload.id);
   const row = known ?? place(list, payload);
-  if (fill(row, payload) || !known) glow(row);
+  // What is told once more, or has changed where it isn't shown, is no news.
+  if (!fill(row, payload) && known) return;
+  glow(row);
   tell(`${payload.title}: ${textOf("status", payload.status)}.`);
 }
 
@@ -143,26 +146,41 @@ function hideTicket(/** @type {Element} */ list, /** @type {string} */ id) {
   const row = rowOf(list, id);
   if (!row) return;
   tell(`${row.querySelector("a")?.textContent} is gone.`);
-  // Who stood there with the keyboard stands at the list's neighbour.
-  if (row.contains(document.activeElement)) (row.nextElementSibling ?? row.previousElementSibling)?.querySelector("a")?.focus();
-  row.remove();
+  takeAway(row);
+}
+
+/** Who stood at what goes, with the keyboard, stands at the list's neighbour; or where the page begins. */
+function takeAway(/** @type {Element} */ gone, /** @type {Element[]} */ ...instead) {
+  const isThere = gone.contains(document.activeElement);
+  const neighbour = (gone.nextElementSibling ?? gone.previousElementSibling)?.querySelector("a");
+  gone.replaceWith(...instead);
+  if (isThere) (neighbour ?? $("content")).focus();
+}
+
+/** Says why what was shown is shown no more. */
+function takeLeave(/** @type {Element} */ gone, /** @type {string} */ words) {
+  const notice = document.createElement("p");
+  notice.className = "notice";
+  notice.textContent = words;
+  takeAway(gone, notice);
+  tell(words);
+}
+
+/** The ends of a subscription that are about what is followed; others are about the server. */
+const ENDS = ["deleted", "revoked", "not_found"];
+
+/** What can be said of a subscription's end. A sentence may begin otherwise than with the name. */
+function wordsFor(/** @type {string} */ reason, /** @type {string} */ name, beginning = name) {
+  if (reason === "deleted") return `${beginning} was deleted.`;
+  if (ENDS.includes(reason)) return `You can't see ${name} any more.`;
+  return `${beginning} can't be followed (${reason}). Load the page again to see how it is now.`;
 }
 
 /** Shows exactly these tickets; rows that are right already stay as they are. */
 function showAll(/** @type {Element} */ list, /** @type {Payload[]} */ items) {
   const ids = new Set(items.map(({ id }) => `ticket-${id}`));
-  for (const row of [...list.children]) if (!ids.has(row.id)) row.remove();
+  for (const { id } of [...list.children]) if (!ids.has(id)) hideTicket(list, id.replace("ticket-", ""));
   for (const item of items) showTicket(list, item);
-}
-
-function endProject(/** @type {Element} */ section, /** @type {string} */ reason) {
-  const name = section.querySelector("h2")?.textContent;
-  const notice = document.createElement("p");
-  notice.className = "notice";
-  const isGone = reason === "deleted";
-  notice.textContent = isGone ? `${name} was deleted.` : `You can't see ${name} any more.`;
-  section.replaceWith(notice);
-  tell(notice.textContent);
 }
 
 // What is followed: for each kind, what is done with what comes
@@ -172,7 +190,8 @@ const FOLLOWERS = {
   project(_, id) {
     const section = $(`project-${id}`);
     const show = (/** @type {Payload} */ { payload }) => payload?.name && fill(/** @type {Element} */ (section.querySelector("header")), payload);
-    return { onEvent: show, onSnapshot: show, onRevoked: (reason) => endProject(section, reason) };
+    const name = () => section.querySelector("h2")?.textContent ?? "";
+    return { onEvent: show, onSnapshot: show, onRevoked: (reason) => takeLeave(section, wordsFor(reason, name())) };
   },
 
   "project.tickets"(handle, id) {
@@ -189,8 +208,11 @@ const FOLLOWERS = {
         showAll(list, items);
         showCount(section);
       },
-      // The project's own end says more.
-      onRevoked: () => list.replaceChildren(),
+      onRevoked(reason) {
+        // Of these the project's own end says more.
+        if (ENDS.includes(reason)) takeAway(list);
+        else takeLeave(list, wordsFor(reason, "this list", "This list"));
+      },
     };
   },
 
@@ -202,14 +224,7 @@ const FOLLOWERS = {
       else if (payload?.title !== undefined && isEditing) warn(payload);
       else if (payload?.title !== undefined) showSheet(sheet, payload);
     };
-    const onRevoked = (/** @type {string} */ reason) => {
-      const words = reason === "deleted" ? "This ticket was deleted." : "You can't see this ticket any more.";
-      const notice = document.createElement("p");
-      notice.className = "notice";
-      notice.textContent = words;
-      sheet.replaceWith(notice);
-      tell(words);
-    };
+    const onRevoked = (/** @type {string} */ reason) => takeLeave(sheet, wordsFor(reason, "this ticket", "This ticket"));
     return { onEvent: show, onSnapshot: show, onRevoked };
   },
 };
@@ -217,8 +232,9 @@ const FOLLOWERS = {
 function showSheet(/** @type {HTMLElement} */ sheet, /** @type {Payload} */ payload) {
   // The page doesn't know other projects' names.
   if (payload.project !== sheet.dataset.project) location.reload();
-  if (fill(sheet, payload)) glow(sheet);
   document.title = `${payload.title} · Tickets`;
+  if (!fill(sheet, payload)) return;
+  glow(sheet);
   tell(`${payload.title}: ${textOf("status", payload.status)}.`);
 }
 
