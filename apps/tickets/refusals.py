@@ -31,7 +31,7 @@ def forged(request: HttpRequest, reason: str = "") -> HttpResponseBase:
     """Say that a form isn't one of this session's: Django's word for it is CSRF."""
     words = (
         "The form is from before you last signed in, or your browser keeps no cookies for this site. "
-        "Nothing was saved. Go back, copy what you typed, load the page again, and send it once more."
+        "Nothing was saved. Load the page again, and send it once more."
     )
     return _say(403, "This form is out of date", words)
 

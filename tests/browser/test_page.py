@@ -336,6 +336,31 @@ class TestRights:
         await visitor.is_in("live")
         await visitor.sees(demo)
 
+    async def test_what_was_typed_outlives_a_session(self, site, visit, settings, demo, project):
+        """
+        Who signs in again in another tab may still send the form that was open before.
+        """
+        settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.PBKDF2PasswordHasher"]
+        demo.set_password("demo")  # so that the real processes know it
+        await in_thread(demo.save)
+        add = f"/projects/{hashids.encode('project', project.pk)}/add/"
+        visitor = await visit(site, demo, add)
+        visitor.expected = LOST
+        await visitor.is_in("live")
+        await visitor.page.get_by_label("Title").fill("Typed before")
+        elsewhere = await visitor.context.new_page()
+        await elsewhere.goto("/")
+        await elsewhere.get_by_role("button", name="Sign out").click()
+        await visitor.is_in("signed-out")
+        for label in ("Name", "Password"):
+            await elsewhere.get_by_label(label).fill("demo")
+        await elsewhere.get_by_role("button", name="Sign in").click()
+        await elsewhere.wait_for_selector("#state[data-state=live]")
+        await visitor.page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+        await visitor.is_in("live")
+        await visitor.page.get_by_role("button", name="Save").click()
+        await visitor.page.get_by_role("heading", name="Typed before").wait_for()
+
     async def test_somebody_elses_session(self, site, visit, both):
         """
         A page that was made for one user isn't fed with what another one may see.

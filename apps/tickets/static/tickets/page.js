@@ -265,6 +265,13 @@ for (const { object_type: objectType, id, since } of live.follow) {
 // Also where nothing is followed it is to be seen how the connection stands.
 if (!live.follow.length) connection.reconnect();
 
+// Who has signed in again has a new token; for that, nothing that was typed is lost. Somebody else isn't live here.
+document.addEventListener("submit", ({ target }) => {
+  const token = document.cookie.match(/(?:^|; )csrftoken=(\w+)/)?.[1];
+  const place = /** @type {HTMLFormElement} */ (target).elements.namedItem("csrfmiddlewaretoken");
+  if (token && connection.state === "live") /** @type {HTMLInputElement} */ (place).value = token;
+});
+
 // Who has signed in elsewhere, and comes back to this page, needn't load it again.
 document.addEventListener("visibilitychange", () => {
   if (!document.hidden && connection.state === "signed-out") connection.reconnect();
