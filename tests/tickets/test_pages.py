@@ -193,6 +193,15 @@ class TestForms:
         ticket.refresh_from_db()
         assert "The logo is blurred" == ticket.title
 
+    def test_what_is_wrong_with_a_new_one_is_said(self, browser, project):
+        """
+        A form that would add nothing comes back, and follows nothing.
+        """
+        answer = browser.post(add_url(project), {**self.VALUES, "title": " ", "description": "x"})
+        assert (400, []) == (answer.status_code, live_of(answer)["follow"])
+        assert ">x</textarea>" in answer.content.decode()
+        assert not Ticket.objects.exists()
+
     def test_a_project_cant_be_smuggled_in(self, browser, demo, ticket):
         """
         The form is about the project that it stands in.
