@@ -30,6 +30,8 @@ class Notification:
     event_id: str
     at: str
     position: Position
+    #: Whether it was missed, and comes late.
+    catching_up: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,6 +49,8 @@ class Subscribed:
     position: Position
     #: Whether what a resumed subscription missed comes now; None if it is new.
     recovered: bool | None = None
+    #: How many that are: the next so many `Notification` and `Skipped`. Then it has caught up.
+    missed: int = 0
     #: The object as it is now, if it was asked for.
     payload: Any = None
 
@@ -87,10 +91,14 @@ class Standing:
 
     def __init__(self, since: Position | None, *, wants_snapshot: bool) -> None:
         self.position = since
+        #: The offset up to which what comes was missed.
+        self._missed_to = 0
         #: Whether the present state is still owed, or the rest of it.
         self.awaits_present = wants_snapshot
         #: Whether the socket of now has answered.
         self.is_open = False
+        #: Notifications that came again, and were dropped.
+        self.repeats = 0
 
     def wish(self) -> dict[str, Any]:
         """Return what a subscribing command says of it."""
@@ -126,14 +134,16 @@ class Standing:
         self.is_open = True
         if since is not None and (since != position or frame.get("recovered") is not True):
             return self._resync(frame, "unrecoverable")
-        self.position = position
+        missed = _missed(frame)
+        self.position, self._missed_to = position, position.offset + missed
         # A collection's objects come in pages behind it.
         self.awaits_present = self.awaits_present and payload is None
         recovered = None if since is None else True
-        return Subscribed(position=position, recovered=recovered, payload=payload)
+        return Subscribed(position=position, recovered=recovered, missed=missed, payload=payload)
 
     def _resync(self, frame: Frame, reason: str) -> Resynced:
         self.position, payload = _position(frame), frame.get("payload")
+        self._missed_to = self.position.offset
         self.awaits_present = payload is None
         return Resynced(position=self.position, reason=reason, payload=payload)
 
@@ -141,18 +151,19 @@ class Standing:
         position = _position(frame)
         assert self.position is not None
         if position.epoch == self.position.epoch and position.offset <= self.position.offset:
+            self.repeats += 1
             return None
         if position != Position(epoch=self.position.epoch, offset=self.position.offset + 1):
             raise FrameError(f"Expected what comes after {self.position}, got {position}.")
         if frame["type"] == "skipped":
             word: Word = Skipped(event_id=frame["event_id"], position=position)
         else:
-            word = _notification(frame, position)
+            word = _notification(frame, position, catching_up=position.offset <= self._missed_to)
         self.position = position
         return word
 
 
-def _notification(frame: Frame, position: Position) -> Notification:
+def _notification(frame: Frame, position: Position, *, catching_up: bool) -> Notification:
     return Notification(
         event=frame["type"],
         payload=frame["payload"],
@@ -161,6 +172,7 @@ def _notification(frame: Frame, position: Position) -> Notification:
         event_id=frame["event_id"],
         at=frame["at"],
         position=position,
+        catching_up=catching_up,
     )
 
 
@@ -169,3 +181,10 @@ def _position(frame: Frame) -> Position:
     if not isinstance(epoch, str) or type(offset) is not int:
         raise ValueError(frame)
     return Position(epoch=epoch, offset=offset)
+
+
+def _missed(frame: Frame) -> int:
+    missed = frame.get("missed", 0)
+    if type(missed) is not int or missed < 0:
+        raise ValueError(frame)
+    return missed

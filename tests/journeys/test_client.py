@@ -94,6 +94,13 @@ async def test_a_service_is_cut_off(site, demo, ticket, relay):
             await write(ticket, "The last")
             while "The last" != heard[-1].payload["title"]:
                 heard += [word for word in await words(one, 1) if isinstance(word, Notification)]
+            async with await in_thread(client_of, demo, site.daphne_port) as other:
+                late = await other.subscribe(*subject(ticket).values(), since=begun.position)
+                resumed, *missed = await words(late, 5)
+                await write(ticket, "Live")
+                missed += await words(late, 1)
+    assert (True, 4) == (resumed.recovered, resumed.missed)
+    assert [True] * 4 + [False] == [word.catching_up for word in missed]
     offsets = [word.position.offset for word in heard]
     assert list(range(begun.position.offset + 1, begun.position.offset + 5)) == offsets
     assert (True, 0) == (client.sockets > 3, client.breaches)

@@ -55,6 +55,7 @@ def test_what_was_passed_is_dropped_and_a_gap_is_an_error():
     one = standing()
     one.take(subscribed(4))
     assert None is one.take(notification(4))
+    assert 1 == one.repeats
     for frame in (notification(6), notification(5, "other")):
         with pytest.raises(FrameError, match="Expected what comes after"):
             one.take(frame)
@@ -68,6 +69,29 @@ def test_nothing_is_heard_before_the_answer():
     one = standing(at(4))
     assert None is one.take(notification(5))
     assert Subscribed(position=at(4), recovered=True) == one.take(subscribed(4, recovered=True))
+
+
+def test_what_was_missed_is_told_apart():
+    """
+    As many as the server says, after each resume; what comes behind it, or after a resync, is live.
+    """
+    one = standing(at(4))
+    expected = Subscribed(position=at(4), recovered=True, missed=2)
+    assert expected == one.take(subscribed(4, recovered=True, missed=2))
+    found = [one.take(notification(offset)).catching_up for offset in (5, 6, 7)]
+    assert [True, True, False] == found
+    one.take(subscribed(7, recovered=True, missed=3))
+    one.take({"type": "resynced", "epoch": "e", "offset": 8, "reason": "pruned"})
+    assert [False, False] == [one.take(notification(n)).catching_up for n in (9, 10)]
+
+
+@pytest.mark.parametrize("missed", [-1, "2", 1.5, None, True])
+def test_how_much_was_missed_is_a_number(missed):
+    """
+    Anything else makes no sense.
+    """
+    with pytest.raises(FrameError, match="Expected a frame of the protocol"):
+        standing(at(4)).take(subscribed(4, recovered=True, missed=missed))
 
 
 @pytest.mark.parametrize(
