@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.db import DatabaseError, InterfaceError, connection, transaction
+from django.db import InterfaceError, OperationalError, connection, transaction
 
 from apps.realtime.registry import unregister
 from apps.tickets.models import Ticket
@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 WRITING = "Writing"
 #: The part of the transactions that are rolled back, in the end.
 ROLLED_BACK = 0.1
+#: Errors, by how their SQLSTATE begins, of a database that is killed, starts, or can't be reached.
+AWAY = ("08", "57P")
 #: Changes that failed, and why, a line each; in DATA_DIR.
 FAILED = "failed.log"
 RECORD = "INSERT INTO verify_ledger (ticket, content) VALUES (%s, %s)"
@@ -48,12 +50,13 @@ class Writer:
             time.sleep(max(0.0, begun + self.number / rate - time.monotonic()))
             try:
                 self.step()
-            except (DatabaseError, InterfaceError):
-                connection.close()
-                time.sleep(0.05)
             except Exception as error:  # noqa: BLE001  # whatever makes a save fail is what is counted
-                with (Path(settings.DATA_DIR) / FAILED).open("a") as file:
-                    file.write(f"{error!r}\n")
+                if is_away(error):
+                    connection.close()
+                    time.sleep(0.05)
+                else:
+                    with (Path(settings.DATA_DIR) / FAILED).open("a") as file:
+                        file.write(f"{error!r}\n")
 
     def step(self) -> None:
         """Change some tickets in a transaction, which may be rolled back."""
@@ -74,6 +77,14 @@ class Writer:
         if self.is_plain:
             plain.send(dict(TicketSerializer(ticket).data))
         return ticket.title
+
+
+def is_away(error: Exception) -> bool:
+    """Whether an error says that the database isn't there, rather than that it refuses something."""
+    if not isinstance(error, OperationalError | InterfaceError):
+        return False
+    state = getattr(error.__cause__, "sqlstate", None)  # a connection that broke has none
+    return state is None or state.startswith(AWAY)
 
 
 def write(pks: Sequence[int], *, rate: float, is_plain: bool, **options: Any) -> None:

@@ -1,13 +1,14 @@
 """What a run begins with, and what its writers do: the ledger knows exactly what was committed."""
 
+import psycopg
 import pytest
 from channels.layers import get_channel_layer
-from django.db import connection
+from django.db import DataError, InterfaceError, OperationalError, connection
 
 from apps.outbox.models import NotificationOutbox
 from apps.tickets.models import Project
 from config.verify.prepare import TICKETS, prepare
-from config.verify.writer import Writer
+from config.verify.writer import Writer, is_away
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -73,3 +74,25 @@ def test_the_plain_pattern_sends_before_the_commit(cast, settings):
     (ticket, message), (project, _) = sent[:2]
     assert ("ticket", "project.tickets") == (ticket.rpartition(".")[0], project.rpartition(".")[0])
     assert (ticket, f"{writer.mark} 1") == (message["group"], message["payload"]["title"])
+
+
+@pytest.mark.parametrize(
+    ("expected", "error", "cause"),
+    [
+        (True, OperationalError, psycopg.OperationalError()),
+        (True, OperationalError, psycopg.errors.AdminShutdown()),
+        (True, OperationalError, psycopg.errors.CannotConnectNow()),
+        (True, InterfaceError, psycopg.InterfaceError()),
+        (False, OperationalError, psycopg.errors.DiskFull()),
+        (False, OperationalError, psycopg.errors.DeadlockDetected()),
+        (False, DataError, psycopg.DataError()),
+        (False, ValueError, None),
+    ],
+)
+def test_a_save_that_fails_is_no_absent_database(expected, error, cause):
+    """
+    What the database refuses is a save that failed, and counts; that it is killed does not.
+    """
+    raised = error("no")
+    raised.__cause__ = cause
+    assert expected is is_away(raised)
