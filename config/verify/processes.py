@@ -18,6 +18,10 @@ from honcho.environ import parse_procfile
 PATIENCE = 30.0
 
 
+class EndedError(Exception):
+    """A process has ended, though nobody ended it. The message says where is what it said."""
+
+
 def free_port() -> int:
     """Return a port that nobody listens on."""
     with socket.socket() as probe:
@@ -75,11 +79,17 @@ class Processes:
                 stack.callback(_wait_for, process)
 
     def start(self, *names: str) -> None:
-        """Start processes, and wait until they serve. Raises TimeoutError."""
+        """Start processes, and wait until they serve. Raises TimeoutError, and EndedError."""
         self.launch(*names)
         for name in names:
             said = f"what it says is in {self.log_folder / name}.log"
             wait_until(partial(self._serves, name), f"{name} serves; {said}")
+
+    def check(self, name: str) -> None:
+        """Raises EndedError if a process runs no more."""
+        if (code := self.running[name].poll()) is not None:
+            said = f"what it said is in {self.log_folder / name}.log"
+            raise EndedError(f"{name} has ended by itself, with code {code}; {said}.")
 
     def launch(self, *names: str) -> None:
         """Start processes."""
@@ -138,6 +148,7 @@ class Processes:
         return done.stdout
 
     def _serves(self, name: str) -> bool:
+        self.check(name)
         if name == "web":
             return answers(self.port)
         if name == "daphne":

@@ -13,6 +13,7 @@ import psycopg
 import redis
 
 from ..embedded import EmbeddedServerError, Servers, postgres_url, redis_url
+from .interrupts import undisturbed
 from .processes import Processes, wait_until
 
 
@@ -36,23 +37,29 @@ class Site(Processes):
             "SECRET_KEY": secrets.token_hex(),
             "ALLOWED_HOSTS": "127.0.0.1",
             "HOST": "127.0.0.1",
+            # Not the running site's; and what is said is waited for.
+            "METRICS_TOKEN": "",
+            "WORKER_METRICS_PORT": "0",
+            "LOG_FORMAT": "fields",
+            "LOG_LEVEL": "INFO",
         }
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             stack.callback(self._remove)
-            self.servers.start()
+            with undisturbed():
+                self.servers.start()
             self.manage("migrate", "-v0")
             stack.pop_all()
         return self
 
     def __exit__(self, *error: object) -> None:
-        with ExitStack() as stack:
+        with undisturbed(), ExitStack() as stack:
             stack.callback(self._remove)
             super().__exit__(*error)
 
     def _remove(self) -> None:
-        with ExitStack() as stack:
+        with undisturbed(), ExitStack() as stack:
             stack.callback(shutil.rmtree, self.data_dir, ignore_errors=True)
             self.servers.stop()
 
