@@ -6,7 +6,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from .history import Breached, Committed, Followed, Harmed, Received, Record
+from .history import Committed, Followed, Harmed, Observed, Received, Record
+
+ERRORS = ("lost", "repeated", "reordered", "foreign", "uncommitted")
 
 
 @dataclass(kw_only=True)
@@ -32,9 +34,7 @@ class Verdict:
     @property
     def errors(self) -> int:
         """How much is wrong."""
-        return sum(
-            map(len, (self.lost, self.repeated, self.reordered, self.foreign, self.uncommitted))
-        )
+        return sum(len(getattr(self, kind)) for kind in ERRORS)
 
     def lag(self, part: float) -> float:
         """Return the lag that this part of the deliveries doesn't exceed; 1 gives the worst."""
@@ -63,8 +63,9 @@ def judge(records: Iterable[Record]) -> Verdict:
         on_time[key[0]] += one.deliveries
     verdict.lags = sorted(lag for _, lag in verdict.deliveries)
     for record in history:
-        if isinstance(record, Breached):
-            verdict.repeated += [f"{record.client} was sent what its client refused"] * record.times
+        if isinstance(record, Observed):
+            found = {kind: getattr(verdict, kind) for kind in ERRORS}[record.error]
+            found += [f"{record.client} {record.what}"] * record.times
     _judge_recoveries([h for h in history if isinstance(h, Harmed)], on_time, verdict)
     return verdict
 

@@ -49,16 +49,18 @@ class Harmed:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Breached:
-    """A client was sent what the protocol doesn't have: an offset twice, or after a gap."""
+class Observed:
+    """What a client itself found wrong: which error of the checker's that is, and what, so many times."""
 
     client: str
-    times: int
+    error: str
+    what: str
+    times: int = 1
 
 
-Record = Followed | Committed | Received | Harmed | Breached
+Record = Followed | Committed | Received | Harmed | Observed
 KINDS: dict[str, type[Record]] = {
-    kind.__name__.lower(): kind for kind in (Followed, Committed, Received, Harmed, Breached)
+    kind.__name__.lower(): kind for kind in (Followed, Committed, Received, Harmed, Observed)
 }
 
 

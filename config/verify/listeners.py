@@ -5,7 +5,7 @@ import json
 import time
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -16,7 +16,7 @@ from apps.realtime.following import Subscription
 from apps.realtime.reconnecting import OPEN_SECONDS, WINDOW, pause
 from apps.realtime.standing import Notification
 
-from .history import Followed, Received, Record
+from .history import Followed, Observed, Received, Record
 
 
 class Listener(ABC):
@@ -42,10 +42,13 @@ class Listener(ABC):
     def received(self) -> int:
         """How many characters came."""
 
-    @property
-    def breaches(self) -> int:
-        """How many sockets its client ended, since they broke the protocol."""
-        return 0
+    def observed(self) -> Iterator[Observed]:
+        """Yield what its client found wrong, in the end."""
+        yield from ()
+
+    def observe(self, error: str, what: str) -> None:
+        """Note what is wrong, as one of the checker's errors."""
+        self.history.append(Observed(client=self.name, error=error, what=what))
 
     def follow(self, stream: str) -> None:
         """Note that a stream is followed from now on, or asked for in vain."""
@@ -67,6 +70,10 @@ class Listener(ABC):
 class OurListener(Listener):
     """Follows with `Client`."""
 
+    def __init__(self, about: Mapping[str, Any], port: int, history: list[Record]) -> None:
+        super().__init__(about, port, history)
+        self.subscriptions: list[Subscription] = []
+
     async def run(self) -> None:
         """Follow, for ever. Raises an error where the server ends what it should not."""
         self.client = Client(self.url, headers={"Authorization": f"Token {self.token}"})
@@ -75,10 +82,13 @@ class OurListener(Listener):
                 stream = f"{object_type} {public_id}"
                 try:
                     subscription = await self.client.subscribe(object_type, public_id)
-                except RefusedError:
-                    if self.is_allowed:
+                except RefusedError as refusal:
+                    if self.is_allowed or refusal.code != "not_found":
                         raise
                 else:
+                    if not self.is_allowed:
+                        self.observe("foreign", f"was let in to {stream}")
+                    self.subscriptions.append(subscription)
                     group.create_task(self._listen(stream, subscription))
                 self.follow(stream)
 
@@ -87,10 +97,15 @@ class OurListener(Listener):
         """How many characters came."""
         return self.client.received
 
-    @property
-    def breaches(self) -> int:
-        """How many sockets its client ended, since they broke the protocol."""
-        return self.client.breaches
+    def observed(self) -> Iterator[Observed]:
+        """Yield what was sent twice, and so not shown; and the sockets that its client ended for a gap."""
+        found = {
+            "was sent a notification twice": sum(s.standing.repeats for s in self.subscriptions),
+            "was sent what the protocol doesn't have": self.client.breaches,
+        }
+        for what, times in found.items():
+            if times:
+                yield Observed(client=self.name, error="repeated", what=what, times=times)
 
     async def _listen(self, stream: str, subscription: Subscription) -> None:
         async for word in subscription:

@@ -8,7 +8,7 @@ from itertools import count, takewhile
 from statistics import median
 
 from .history import Committed, Harmed
-from .run import Outcome
+from .outcome import Outcome
 
 WIDTH, HEIGHT, LEFT, TOP, BOTTOM = 960, 360, 60, 48, 40
 #: The scale is logarithmic: from a millisecond to a hundred seconds.

@@ -4,17 +4,18 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import median
 
+from .checker import ERRORS
 from .history import write
+from .outcome import Outcome
 from .picture import picture
-from .run import Outcome
 
 COLUMNS = (
     "scenario", "pattern", "clients", "changes", "shown", "lost", "repeated", "reordered", "foreign",
     "uncommitted", "saves failed", "p50", "p95", "p99", "worst s", "kB", "transactions",
 )  # fmt: skip
+HISTORY, PICTURE, REPORT = "history.jsonl", "lag.svg", "report.md"
 #: Errors of a kind that are written out.
 EXAMPLES = 20
-ERRORS = ("lost", "repeated", "reordered", "foreign", "uncommitted")
 
 
 def table(outcomes: Iterable[Outcome]) -> str:
@@ -34,10 +35,16 @@ def recoveries(outcome: Outcome) -> list[str]:
     return ["\n".join(lines)]
 
 
+def discard(folder: Path) -> None:
+    """Remove what an earlier run has left there: nobody shall take it for that of one that fails."""
+    for name in (HISTORY, PICTURE, REPORT):
+        (folder / name).unlink(missing_ok=True)
+
+
 def save(outcome: Outcome, folder: Path) -> None:
     """Write history, picture and report of a run."""
-    write(outcome.history, folder / "history.jsonl")
-    (folder / "lag.svg").write_text(picture(outcome))
+    write(outcome.history, folder / HISTORY)
+    (folder / PICTURE).write_text(picture(outcome))
     parts = [
         f"# {outcome.scenario.name}, {outcome.pattern}",
         outcome.scenario.says,
@@ -51,7 +58,7 @@ def save(outcome: Outcome, folder: Path) -> None:
             parts.append(
                 "\n".join([f"{kind}: {len(found)}", "", *_items([*found[:EXAMPLES], *more])])
             )
-    (folder / "report.md").write_text("\n\n".join(parts) + "\n")
+    (folder / REPORT).write_text("\n\n".join(parts) + "\n")
 
 
 def _cells(outcome: Outcome) -> Iterable[str]:

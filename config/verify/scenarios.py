@@ -23,6 +23,14 @@ class Scenario:
     #: No notification may take longer, in seconds.
     worst_lag: float = 10.0
 
+    @property
+    def figures(self) -> str:
+        """Its load, and what is asked of it, in a few words."""
+        return (
+            f"{self.clients} clients, {self.rate:g} changes a second, {self.seconds:g} s;"
+            f" nothing may take longer than {self.worst_lag:g} s"
+        )
+
 
 _ALL = (
     Scenario(name="steady", says="Nothing is broken.", worst_lag=5.0),

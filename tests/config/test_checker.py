@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from config.verify.checker import judge
-from config.verify.history import Breached, Committed, Followed, Harmed, Received
+from config.verify.history import Committed, Followed, Harmed, Observed, Received
 
 CLIENTS, STREAMS = ("kim", "lee"), ("a", "b")
 KINDS = ("lost", "repeated", "reordered", "foreign", "uncommitted")
@@ -157,11 +157,26 @@ def test_what_came_before_may_be_seen_and_needn_t():
     assert {"lost": 1} == found(judge([*again, *changes]))
 
 
-def test_broken_promises_that_the_client_mended():
+@pytest.mark.parametrize("error", KINDS)
+def test_what_a_client_observed(error):
     """
-    What a client's own rules kept from being shown counts, too.
+    What its own rules kept from being shown, or how it was treated, counts, though all that is due was shown.
     """
-    assert {"repeated": 2} == found(judge([*follows(), Breached(client="kim", times=2)]))
+    observed = Observed(client="kim", error=error, what="was sent away", times=2)
+    changes = [committed(1, "a")]
+    verdict = judge([*follows()[:1], *changes, received(1), observed])
+    assert {error: 2} == found(verdict)
+    assert ["kim was sent away"] * 2 == getattr(verdict, error)
+    assert 2 == verdict.errors
+
+
+def test_a_client_that_receives_nothing():
+    """
+    Everything that it is owed is lost, stream by stream, though another one was shown all of it.
+    """
+    changes = [committed(number) for number in range(1, 5)]
+    shown = [received(number, "lee", stream) for number in range(1, 5) for stream in STREAMS]
+    assert {"lost": 8} == found(judge([*follows(), *changes, *shown]))
 
 
 def test_figures():

@@ -2,14 +2,14 @@
 
 import pytest
 
-from config.verify.history import Breached, Committed, Followed, Harmed, Received, read, write
+from config.verify.history import Committed, Followed, Harmed, Observed, Received, read, write
 
 RECORDS = [
     Followed(client="kim", stream="ticket a", at=1.0),
     Committed(content="1", streams=("ticket a", "project.tickets b"), at=2.0),
     Received(client="kim", stream="ticket a", content="1", at=2.5),
     Harmed(harm="kill_worker", at=2.0, until=3.0),
-    Breached(client="kim", times=1),
+    Observed(client="kim", error="lost", what="was sent away"),
 ]
 
 
@@ -22,7 +22,7 @@ def test_what_is_written_is_read(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "line", ["nonsense", "[]", "{}", '{"kind": "lost"}', '{"kind": "breached", "who": "kim"}']
+    "line", ["nonsense", "[]", "{}", '{"kind": "lost"}', '{"kind": "observed", "who": "kim"}']
 )
 def test_a_line_that_is_none(tmp_path, line):
     """

@@ -1,12 +1,15 @@
 """Clients of a run that are treated as they should not be."""
 
+import asyncio
 import json
+from collections import Counter
 from contextlib import asynccontextmanager
 
 import pytest
 from websockets.asyncio.server import serve
 
 from apps.realtime.client import RefusedError
+from config.verify.history import Observed
 from config.verify.listeners import OurListener
 
 HELLO = {"type": "hello", "heartbeat_seconds": 25, "reconnect": {"min_ms": 500, "max_ms": 20000}}
@@ -21,16 +24,17 @@ async def server(*answers):
         await socket.send(json.dumps(HELLO))
         command = json.loads(await socket.recv())
         for answer in answers:
-            ref = {"ref": command["ref"], "index": 0} if answer["type"] != "unsubscribed" else {}
-            await socket.send(json.dumps({**answer, **ref, **SUBJECT}))
+            is_answer = answer["type"] in {"subscribed", "error"}
+            ref = {"ref": command["ref"], "index": 0} if is_answer else {}
+            await socket.send(json.dumps({**SUBJECT, **answer, **ref}))
         await socket.wait_closed()
 
     async with serve(talk, "127.0.0.1", 0) as running:
         yield running.sockets[0].getsockname()[1]
 
 
-def listener(port):
-    about = {"name": "kim", "token": "", "is_allowed": True, "subjects": [["ticket", "abc"]]}
+def listener(port, *, is_allowed=True):
+    about = {"name": "kim", "token": "", "is_allowed": is_allowed, "subjects": [["ticket", "abc"]]}
     return OurListener(about, port, [])
 
 
@@ -56,3 +60,56 @@ async def test_who_may_see_it_is_sent_away():
             await one.run()
     assert caught.group_contains(RuntimeError, match="ticket abc may not be followed any more")
     assert {"ticket abc"} == one.streams
+
+
+@pytest.mark.parametrize(("code", "is_right"), [("not_found", True), ("limit", False)])
+async def test_who_may_not_see_it_is_refused(code, is_right):
+    """
+    As if it weren't there; by any other answer nothing is shown to be secret.
+    """
+    async with server({"type": "error", "code": code, "detail": "No."}) as port:
+        one = listener(port, is_allowed=False)
+        if is_right:
+            await one.run()
+            assert one.is_ready.is_set()
+        else:
+            with pytest.raises(ExceptionGroup) as caught:
+                await one.run()
+            assert caught.group_contains(RefusedError)
+
+
+async def test_who_may_not_see_it_is_let_in():
+    """
+    That is an error before anything is shown.
+    """
+    async with server({"type": "subscribed", "epoch": "e", "offset": 0}) as port:
+        one = listener(port, is_allowed=False)
+        running = asyncio.create_task(one.run())
+        await one.is_ready.wait()
+        running.cancel()
+    assert {"foreign": 1} == errors(one)
+
+
+async def test_what_is_sent_twice_is_an_error():
+    """
+    Though the client shows it once.
+    """
+    subscribed = {"type": "subscribed", "epoch": "e", "offset": 0}
+    about = {"type": "UPDATE_TICKET", "event_id": "1", "at": "now", "epoch": "e"}
+    update = {**about, "payload": {"title": "1"}, "offset": 1}
+    last = {**about, "payload": {"title": "2"}, "offset": 2}
+    async with server(subscribed, update, update, last) as port:
+        one = listener(port)
+        running = asyncio.create_task(one.run())
+        while "2" not in one.heard["ticket abc"]:
+            await asyncio.sleep(0.01)
+        running.cancel()
+    assert {"repeated": 1} == errors(one)
+
+
+def errors(one):
+    found = Counter()
+    for record in [*one.history, *one.observed()]:
+        if isinstance(record, Observed):
+            found[record.error] += record.times
+    return found

@@ -7,15 +7,15 @@ import pytest
 
 from config.verify.checker import judge
 from config.verify.history import Committed, Followed, Harmed, Received, read
+from config.verify.outcome import Outcome
 from config.verify.picture import picture
-from config.verify.report import save, table
-from config.verify.run import Outcome
+from config.verify.report import discard, save, table
 from config.verify.scenarios import SCENARIOS
 
 SVG = "{http://www.w3.org/2000/svg}"
 
 
-def outcome(*, lost=0, hole=None, **values):
+def outcome(*, lost=0, hole=None, without=(), **values):
     """A run of ten changes, of which one client was shown all but the last few."""
     history = [
         Followed(client="kim", stream="a", at=0.0),
@@ -28,6 +28,7 @@ def outcome(*, lost=0, hole=None, **values):
             if number != hole
         ),
     ]
+    history = [record for record in history if not isinstance(record, without)]
     values = {"failed": 0, "kilobytes": 12.3, "transactions": None, "begun": 0.0, **values}
     return Outcome(
         scenario=replace(SCENARIOS["crash"], seconds=10.0),
@@ -53,13 +54,36 @@ def test_the_table():
 
 @pytest.mark.parametrize(
     ("expected", "values"),
-    [(True, {}), (False, {"lost": 1}), (False, {"failed": 1}), (False, {"lost": 10})],
+    [
+        ([], {}),
+        (["1 lost"], {"lost": 1}),
+        (["1 saves failed"], {"failed": 1}),
+        (["nothing was shown", "10 lost"], {"lost": 10}),
+        (["nothing was committed"], {"without": (Committed, Received)}),
+        (["nothing was broken", "nobody was cut off"], {"without": Harmed}),
+        (
+            ["nothing was committed", "nothing was broken", "nobody was cut off"],
+            {"without": object},
+        ),
+    ],
 )
 def test_what_is_clean(expected, values):
     """
-    Nothing wrong, and something shown.
+    What was to happen happened, and nothing is wrong; else the outcome says what it is.
     """
-    assert expected is outcome(**values).is_clean
+    one = outcome(**values)
+    one.scenario = replace(one.scenario, cut_every=15.0)
+    assert expected == one.wrong
+    assert one.is_clean is not bool(expected)
+
+
+def test_what_need_not_happen():
+    """
+    Where the scenario breaks nothing and cuts nobody off, nobody asks for it.
+    """
+    one = outcome(without=Harmed)
+    one.scenario = SCENARIOS["steady"]
+    assert one.is_clean
 
 
 def test_what_is_late_is_wrong():
@@ -68,7 +92,7 @@ def test_what_is_late_is_wrong():
     """
     late = outcome()
     late.scenario = replace(late.scenario, worst_lag=0.2)
-    assert not late.is_clean
+    assert ["a notification took 0.2 s, more than 0.2"] == late.wrong
 
 
 def test_what_is_saved(tmp_path):
@@ -88,6 +112,17 @@ def test_what_is_saved(tmp_path):
     assert "lost: 30\n\n" in report
     assert (20, True) == (report.count("- kim, a: 10"), report.endswith("- …\n"))
     assert "kill worker" not in report
+
+
+def test_what_an_earlier_run_left(tmp_path):
+    """
+    It is gone before the next one begins, and the logs are not.
+    """
+    save(outcome(), tmp_path)
+    (tmp_path / "daphne.log").touch()
+    discard(tmp_path)
+    discard(tmp_path)
+    assert ["daphne.log"] == [path.name for path in tmp_path.iterdir()]
 
 
 def test_the_picture():

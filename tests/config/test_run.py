@@ -3,40 +3,104 @@
 import asyncio
 import subprocess
 import sys
+import threading
 
 import pytest
 
-from config.verify.processes import Processes, wait_until
-from config.verify.run import OURS, Run
+from config.verify import crowd as crowds
+from config.verify.checker import judge
+from config.verify.crowd import Crowd
+from config.verify.history import Committed
+from config.verify.listeners import Listener
+from config.verify.processes import EndedError, Processes, wait_until
+from config.verify.run import Run
 from config.verify.scenarios import SCENARIOS
+from config.verify.stage import OURS, Stage
+
+ABOUT = {"name": "kim", "token": "", "is_allowed": True, "subjects": [["ticket", "abc"]]}
 
 
-class SentAway:
+class SentAway(Listener):
     """A client that the server ends."""
 
-    name = "kim"
+    received = 0
 
     async def run(self):
         raise RuntimeError("4401")
 
 
-async def test_who_is_sent_away_is_told_of():
+class HeardLate(Listener):
+    """A client that is shown something, and the same again when nothing is missing any more."""
+
+    received = 0
+
+    async def run(self):
+        self.follow("ticket abc")
+        for _ in range(2):
+            self.hear("ticket abc", "1")
+            await asyncio.sleep(2 * crowds.LOOK_SECONDS)
+
+
+class SlowSite:
+    """A site in which a program takes its time."""
+
+    def __init__(self):
+        self.is_asked, self.may_answer = threading.Event(), threading.Event()
+
+    def run(self, *words):
+        self.is_asked.set()
+        self.may_answer.wait()
+        return "nothing"
+
+
+async def test_who_is_sent_away_is_an_error():
     """
-    The run goes on, and judges what was missed like anything else.
+    Whatever it has missed by it: it is told at once, nobody waits for it, and the verdict has it.
     """
-    said = []
-    run = Run(SCENARIOS["steady"], OURS, 1, None, said.append)
-    await run._follow(SentAway())
+    said, history = [], []
+    async with Crowd(OURS, history, said.append) as crowd:
+        away = SentAway(ABOUT, 1, history)
+        await crowd.follow(away)
     assert ["kim was sent away: RuntimeError('4401')"] == said
+    assert away.is_ready.is_set()
+    assert said == judge(history).lost
 
 
 async def test_nobody_is_waited_for_in_vain():
     """
     Where all have everything, the run is over.
     """
-    run = Run(SCENARIOS["steady"], OURS, 1, None, print)
-    async with asyncio.timeout(10):
-        await run._wait_for_the_rest([])
+    async with asyncio.timeout(crowds.PATIENCE[OURS]), Crowd(OURS, [], print) as crowd:
+        await crowd.wait_for([])
+
+
+async def test_what_comes_too_much_is_waited_for():
+    """
+    A repetition behind all that was due is found, too.
+    """
+    history = []
+    async with Crowd(OURS, history, print) as crowd:
+        crowd.listeners.append(HeardLate(ABOUT, 1, history))
+        running = asyncio.create_task(crowd.follow(crowd.listeners[0]))
+        change = Committed(content="1", streams=("ticket abc",), at=0.0)
+        await crowd.wait_for([change])
+        await running
+    assert ["kim, ticket abc: 1"] == judge([change, *history]).repeated
+
+
+async def test_stopped_before_it_begins():
+    """
+    It is given up at once, for there is nothing to judge.
+    """
+    site = SlowSite()
+    run = Run(SCENARIOS["steady"], OURS, 1, site, print)
+    playing = asyncio.create_task(run.play())
+    await asyncio.to_thread(site.is_asked.wait)
+    run.stop()
+    with pytest.raises(asyncio.CancelledError):
+        await playing
+    site.may_answer.set()
+    assert run.was_stopped
 
 
 def test_what_is_waited_for_in_vain():
@@ -62,3 +126,21 @@ def test_processes_end_with_the_block(tmp_path):
         with pytest.raises(subprocess.CalledProcessError):
             processes.manage("nonsense")
     assert process.poll() is not None
+
+
+def test_a_process_that_ends_by_itself(tmp_path):
+    """
+    It isn't waited for; the error says where is what it said. A writer that does so is no writer.
+    """
+    with Processes(tmp_path) as processes:
+        processes.commands |= dict.fromkeys(("worker1", "writer1", "writer2"), "exit 3")
+        expected = (
+            f"worker1 has ended by itself, with code 3; what it said is in {tmp_path}/worker1.log."
+        )
+        with pytest.raises(EndedError, match=expected):
+            processes.start("worker1")
+        processes.launch("writer1", "writer2")
+        processes.running["writer2"].wait()
+        processes.running["writer1"].wait()
+        with pytest.raises(EndedError, match="writer1 has ended"):
+            Stage(processes, SCENARIOS["steady"], OURS, 1).stop_writing()

@@ -100,15 +100,60 @@ def test_interrupted_it_judges_what_there_is(folder):
     """
     Ctrl-C ends the run, and what it started; the plain pattern, whose saves fail, is found wanting.
     """
-    words = ("--local", "--pattern", "plain", "--clients", "10", "--seconds", "300", "outage")
-    verify = Verify(folder, *words)
+    words = ("--local", "--pattern", "plain", "--clients", "10", "--seconds", "300")
+    verify = Verify(folder, *words, "outage", "steady")
     verify.until("10 of 300 s")
     verify.process.send_signal(signal.SIGINT)
     assert 1 == verify.ended()
-    assert "Something is wrong: outage." in verify.said
+    assert re.search(r"Something is wrong: outage \(\d+ lost, ", verify.said)
+    assert "steady" not in verify.said
     report = (folder / OUTPUT / "outage-plain" / "report.md").read_text()
     assert "foreign: " in report
     assert "| take redis away | 1 |" in report
+
+
+@pytest.mark.parametrize(
+    ("number", "log"),
+    [
+        (signal.SIGTERM, ""),
+        (signal.SIGHUP, "postgres/postmaster.pid"),
+        (signal.SIGINT, "redis.log"),
+        (signal.SIGTERM, "daphne.log"),
+    ],
+)
+def test_interrupted_while_it_starts(folder, number, log):
+    """
+    At whatever moment: nothing that was started is left, and the exit code says that nothing is proved.
+    """
+    verify = Verify(folder, "--local", "steady", "crash")
+    verify.until("Nothing is broken.")
+    wait_until(lambda: not log or any(folder.glob(f"**/{log}")), log)
+    verify.process.send_signal(number)
+    assert 130 == verify.ended()
+    assert "It was stopped before its end, and proves nothing." in verify.said
+    assert "Traceback" not in verify.said
+    assert "crash" not in verify.said
+
+
+def test_a_run_in_which_nothing_happens(folder):
+    """
+    Too short for a fault: that is no proof, and the message says why.
+    """
+    words = ("--local", "--seconds", "1", "--clients", "2", "crash")
+    verify = Verify(folder, *words, LOG_LEVEL="ERROR", LOG_FORMAT="json")
+    assert 1 == verify.ended()
+    assert "Something is wrong: crash (nothing was broken)." in verify.said
+
+
+def test_where_the_reports_can_t_be(folder):
+    """
+    The error says where they were to be; nothing is left.
+    """
+    (folder / OUTPUT).touch()
+    verify = Verify(folder, "--local", "steady")
+    assert 1 == verify.ended()
+    assert f"steady, ours: [Errno 20] Not a directory: '{folder / OUTPUT}" in verify.said
+    assert "Traceback" not in verify.said
 
 
 @pytest.mark.parametrize(
@@ -118,6 +163,9 @@ def test_interrupted_it_judges_what_there_is(folder):
         ("the following arguments are required: scenario", ["--local"]),
         ("invalid choice: 'storm'", ["--local", "storm"]),
         ("Expected more than 0, got --clients -1.", ["--local", "--clients", "-1", "steady"]),
+        ("Expected more than 0, got --seconds 0.", ["--local", "--seconds", "0", "steady"]),
+        ("Expected more than 0, got --rate nan.", ["--local", "--rate", "nan", "steady"]),
+        ("Expected more than 0, got --every inf.", ["--local", "--every", "inf", "steady"]),
     ],
 )
 def test_what_it_is_told_wrong(folder, error, words):
@@ -148,4 +196,4 @@ def test_the_help_has_all_scenarios(capsys):
         Command().create_parser("manage.py", "verify").parse_args(["--help"])
     said = capsys.readouterr().out
     for name in ("steady", "burst", "jitter", "avalanche", "outage", "crash", "chaos"):
-        assert re.search(rf"^  {name} +[A-Z].*\.$", said, re.MULTILINE)
+        assert re.search(rf"^  {name} +[A-Z].*\.\n +\d+ clients, .* s$", said, re.MULTILINE)

@@ -1,23 +1,32 @@
 """`manage.py verify`."""
 
 import asyncio
+import math
 import random
 import resource
-import signal
+import subprocess
 import time
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import psycopg
+import redis
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from config.embedded import EmbeddedServerError
-from config.verify.report import recoveries, save, table
-from config.verify.run import OURS, PLAIN, Outcome, Run
+from config.verify.interrupts import handled, interruptible
+from config.verify.outcome import Outcome
+from config.verify.processes import EndedError
+from config.verify.report import discard, recoveries, save, table
+from config.verify.run import Run
 from config.verify.scenarios import SCENARIOS, Scenario
 from config.verify.site import Site
+from config.verify.stage import OURS, PLAIN
 
 HELP = """\
 Prove the promises on this machine: changes are committed at a rate, clients follow them through real
@@ -35,11 +44,23 @@ examples:
   manage.py verify --local --pattern both --seconds 20 chaos
 
 In the output folder are, for each run, the report, a picture (lag.svg), the history (history.jsonl) and the
-logs. The exit code is 0 if nothing at all is wrong, and no notification took longer than the scenario allows;
-beside ours, the plain pattern (group_send in save(), AsyncJsonWebsocketConsumer, the list layer) only shows
-the difference. The same seed writes the same changes and breaks the same things; when exactly each process
-does what remains the machine's affair. Ctrl-C ends a run early, and judges what there is.
+logs. The exit code is 0 if everything was run to its end, what was to happen in it happened, nothing at all
+is wrong, and no notification took longer than the scenario allows; beside ours, the plain pattern (group_send
+in save(), AsyncJsonWebsocketConsumer, the list layer) only shows the difference. The same seed writes the
+same changes and breaks the same things; when exactly each process does what remains the machine's affair.
+
+Ctrl-C ends everything that was started: a run that had begun is judged by what there is, others are left out,
+and the exit code is 130 if nothing is wrong so far.
 """
+#: What keeps a run from being run, a full disk among them. Their messages are for who runs it.
+FAILURES = (
+    EmbeddedServerError,
+    EndedError,
+    OSError,
+    psycopg.Error,
+    redis.RedisError,
+    subprocess.SubprocessError,
+)
 #: What everything together has open, for each client: its socket, Daphne's, and those of its line.
 FILES, FILES_OF_CLIENT = 512, 6
 
@@ -50,7 +71,9 @@ class Command(BaseCommand):
 
     def create_parser(self, *args: Any, **kwargs: Any) -> Any:
         """Called first. The help has lines of its own."""
-        scenarios = "\n".join(f"  {one.name:10} {one.says}" for one in SCENARIOS.values())
+        scenarios = "\n".join(
+            f"  {one.name:10} {one.says}\n{'':13}{one.figures}" for one in SCENARIOS.values()
+        )
         epilog = EPILOG.format(scenarios=scenarios)
         return super().create_parser(
             *args, **kwargs, epilog=epilog, formatter_class=RawDescriptionHelpFormatter
@@ -84,40 +107,56 @@ class Command(BaseCommand):
         """Run each scenario by each pattern. Raises CommandError if something is wrong with ours."""
         wanted = ("seconds", "rate", "clients", "every")
         changes = {key: options[key] for key in wanted if options[key] is not None}
-        if bad := [key for key, value in changes.items() if value <= 0]:
+        if bad := [key for key, value in changes.items() if not 0 < value < math.inf]:
             raise CommandError(f"Expected more than 0, got --{bad[0]} {changes[bad[0]]:g}.")
         seed = options["seed"] if options["seed"] is not None else random.randrange(10**6)  # noqa: S311
         folder = (options["output"] or settings.DATA_DIR / "verify").resolve()
         both = options["pattern"] == "both"
         self.stdout.write(f"The seed is {seed}; what comes of it goes to {folder}.")
-        outcomes: list[Outcome] = []
-        for name in options["scenario"]:
-            for pattern in (OURS, PLAIN) if both else (options["pattern"],):
-                scenario = replace(SCENARIOS[name], **changes)
-                outcome = self._run(scenario, pattern, seed, folder / f"{name}-{pattern}")
-                outcomes.append(outcome)
-        self.stdout.write(table(outcomes))
-        judged = [one for one in outcomes if one.pattern == OURS or not both]
-        wrong = [one.scenario.name for one in judged if not one.is_clean]
-        if wrong:  # pragma: no branch  # coverage doesn't see the way out of asyncio.run
-            raise CommandError(
-                f"Something is wrong: {', '.join(wrong)}. The reports are in {folder}."
-            )
+        scenarios = [replace(SCENARIOS[name], **changes) for name in options["scenario"]]
+        patterns = (OURS, PLAIN) if both else (options["pattern"],)
+        self.outcomes: list[Outcome] = []
+        self.was_stopped = False
+        with interruptible(), suppress(KeyboardInterrupt, asyncio.CancelledError):
+            self._run_all([(one, by) for one in scenarios for by in patterns], seed, folder)
+        self.stdout.write(table(self.outcomes))
+        judged = [one for one in self.outcomes if one.pattern == OURS or not both]
+        wrong = [f"{one.scenario.name} ({', '.join(one.wrong)})" for one in judged if one.wrong]
+        if wrong:
+            text = f"Something is wrong: {'; '.join(wrong)}. The reports are in {folder}."
+            raise CommandError(text)
+        if self.was_stopped or len(self.outcomes) < len(scenarios) * len(patterns):
+            raise CommandError("It was stopped before its end, and proves nothing.", returncode=130)
 
-    def _run(self, scenario: Scenario, pattern: str, seed: int, folder: Path) -> Outcome:
-        folder.mkdir(parents=True, exist_ok=True)
-        _allow_files(FILES + FILES_OF_CLIENT * scenario.clients)
-        self.begun, self.prefix = time.monotonic(), f"{scenario.name}, {pattern}"
-        self.say(scenario.says)
-        random.seed(seed)
+    def _run_all(self, runs: Iterable[tuple[Scenario, str]], seed: int, folder: Path) -> None:
+        """Run one after the other, until one is stopped. Raises CommandError where one can't be run."""
+        failures: list[BaseException] = []
         try:
-            with Site(folder) as site:
-                outcome = asyncio.run(_play(Run(scenario, pattern, seed, site, self.say)))
-        except EmbeddedServerError as error:
-            raise CommandError(str(error)) from None
-        save(outcome, folder)
+            for scenario, pattern in runs:
+                self._run(scenario, pattern, seed, folder / f"{scenario.name}-{pattern}")
+                if self.was_stopped:
+                    return
+        except* FAILURES as group:
+            failures += group.exceptions
+        while failures:
+            if not isinstance(failures[0], BaseExceptionGroup):
+                raise CommandError(f"{self.prefix}: {failures[0]}")
+            failures = list(failures[0].exceptions)
+
+    def _run(self, scenario: Scenario, pattern: str, seed: int, folder: Path) -> None:
+        self.begun, self.prefix = time.monotonic(), f"{scenario.name}, {pattern}"
+        folder.mkdir(parents=True, exist_ok=True)
+        discard(folder)
+        _allow_files(FILES + FILES_OF_CLIENT * scenario.clients)
+        self.say(f"{scenario.says} {scenario.figures}.")
+        random.seed(seed)
+        with Site(folder) as site:
+            run = Run(scenario, pattern, seed, site, self.say)
+            outcome = asyncio.run(_play(run))
+        self.was_stopped = run.was_stopped
+        self.outcomes.append(outcome)
         self.stdout.write("\n".join([table([outcome]), *recoveries(outcome)]))
-        return outcome
+        save(outcome, folder)
 
     def say(self, sentence: str) -> None:
         """Tell how it goes."""
@@ -128,9 +167,8 @@ class Command(BaseCommand):
 
 async def _play(run: Run) -> Outcome:
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, run.stop)
-    return await run.play()
+    with handled(lambda *_: loop.call_soon_threadsafe(run.stop)):
+        return await run.play()
 
 
 def _allow_files(count: int) -> None:
