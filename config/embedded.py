@@ -91,7 +91,10 @@ class Servers:
             with suppress(redis.RedisError):
                 _redis_client(self.data_dir).shutdown(nosave=True)
             if self._redis is not None:
-                self._redis.wait(REDIS_SECONDS)
+                with suppress(subprocess.TimeoutExpired):  # it is frozen, or was not heard
+                    self._redis.wait(REDIS_SECONDS)
+                self._redis.kill()
+                self._redis.wait()
                 self._redis = None
         if self.wants["PostgreSQL"] and _postgres_is_running(self.data_dir):
             self._start_postgres()

@@ -1,6 +1,7 @@
 """The embedded servers: one owner, started once, nothing left running, and sentences for what goes wrong."""
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -168,3 +169,15 @@ def test_a_long_path_has_a_short_socket(tmp_path):
     deep = tmp_path / ("x" * 100)
     assert len(redis_url(deep)) < 108
     assert redis_url(deep) == redis_url(deep) != redis_url(tmp_path / ("y" * 100))
+
+
+def test_a_redis_that_is_frozen_ends_too(tmp_path):
+    """
+    Whatever state it is in, it is no reason to leave anything running.
+    """
+    servers = Servers(tmp_path, postgres=False)
+    servers.start()
+    redis = servers._redis
+    redis.send_signal(signal.SIGSTOP)
+    servers.stop()
+    assert -signal.SIGKILL == redis.returncode
