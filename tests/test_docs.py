@@ -17,6 +17,10 @@ from apps.realtime.close_codes import CloseCode
 from apps.realtime.conf import RealtimeSettings
 from apps.realtime.rounds import count_sockets
 from apps.realtime.serializers import COMMANDS
+from config.management.commands.verify import Command as Verify
+from config.verify.report import COLUMNS
+from config.verify.scenarios import SCENARIOS
+from config.verify.stage import OURS, PLAIN
 from tests.metrics import names
 from workers.app import app
 from workers.doctor.checklist import checklist
@@ -53,6 +57,20 @@ def test_every_variable_is_documented():
     read |= set(re.findall(r"\$\{(\w+)", (ROOT / "Procfile").read_text()))
     table = README[README.index("## Environment") :]
     assert set() == {name for name in read if f"`{name}`" not in table}
+
+
+def test_what_verify_shows_is_what_its_command_does():
+    """
+    The command is one that verify takes, and its table has just the runs and the columns of the README's.
+    """
+    _, _, text = room("config").partition("### What came of it")
+    command, _, text = text.partition("`manage.py verify ")[2].partition("`")
+    options = Verify().create_parser("manage.py", "verify").parse_args(command.split())
+    header, *rows = re.findall(r"^\| (.+?) *\|$", text.partition("Of ours,")[0], re.MULTILINE)
+    assert list(COLUMNS) == header.split(" | ")
+    runs = {tuple(row.split(" | ")[:2]) for row in rows}
+    assert {(name, by) for name in options.scenario for by in (OURS, PLAIN)} == runs
+    assert ("both", set(SCENARIOS)) == (options.pattern, set(options.scenario))
 
 
 def test_every_code_is_documented():

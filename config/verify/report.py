@@ -28,7 +28,7 @@ def recoveries(outcome: Outcome) -> list[str]:
     """Return a table: how long after each harm's end the last of what it held up had arrived, in seconds."""
     if not outcome.verdict.recoveries:
         return []
-    lines = [_line(("harm", "times", "median", "worst s")), _line("---" for _ in range(4))]
+    lines = [_line(("fault", "times", "median", "worst s")), _line("---" for _ in range(4))]
     for harm, seconds in sorted(outcome.verdict.recoveries.items()):
         figures = (f"{median(seconds):.2f}", f"{max(seconds):.2f}")
         lines.append(_line((harm.replace("_", " "), str(len(seconds)), *figures)))
