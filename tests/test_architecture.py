@@ -44,8 +44,8 @@ LAYERS = {
     "apps.realtime": [
         {"exceptions", "conf", "groups", "close_codes", "link", "audience", "metrics", "standing"},
         {"hashids", "layers", "database", "grants", "limits", "following", "reconnecting"},
-        {"object_types", "client"},
-        {"registry"},
+        {"object_types", "asking"},
+        {"registry", "client"},
         {"fields", "envelope", "serializers", "authentication", "announce", "subscriptions"},
         {"commands", "publish", "catch_up", "resume", "rendered"},
         {"rights", "frames"},

@@ -9,14 +9,10 @@ from typing import Any, Self
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
+from .asking import Asked, Frame, subject
 from .following import Subscription
 from .reconnecting import ClosedError, Reconnecting, pause
 from .standing import Position, Standing, Unsubscribed
-
-#: Entries in one command, which may be so long and no longer.
-AT_ONCE = 50
-
-Frame = dict[str, Any]
 
 
 class RefusedError(Exception):
@@ -45,11 +41,10 @@ class Client(Reconnecting):
         super().__init__(url, headers, window)
         self._subscriptions: dict[tuple[str, str], Subscription] = {}
         self._socket: ClientConnection | None = None
-        #: What each command of this socket asked for.
-        self._asked: dict[int, Sequence[Subscription]] = {}
+        self._asked = Asked()
         self._asking_again: set[asyncio.Task[None]] = set()
         #: Temporary refusals since one thing went well.
-        self._ref = self._refusals = 0
+        self._refusals = 0
         self._end: Exception | None = None
 
     async def __aenter__(self) -> Self:
@@ -115,10 +110,7 @@ class Client(Reconnecting):
             await self._tell(subscription, frame)
 
     async def _hear_answer(self, frame: Frame) -> None:
-        asked = self._asked.get(_whole(frame.get("ref")), ())
-        place = frame.get("index")
-        concerned = asked if place is None else asked[_whole(place) :][:1]
-        for subscription in concerned:
+        for subscription in self._asked.concerned(frame):
             if self._subscriptions.get(subscription.key) is not subscription:
                 continue
             if frame["type"] == "error":
@@ -158,14 +150,8 @@ class Client(Reconnecting):
     # Commands
 
     async def _ask(self, subscriptions: Sequence[Subscription]) -> None:
-        for first in range(0, len(subscriptions), AT_ONCE):
-            part = subscriptions[first : first + AT_ONCE]
-            self._ref += 1
-            followed = set(self._subscriptions.values())
-            self._asked = {r: ones for r, ones in self._asked.items() if followed & {*ones}}
-            self._asked[self._ref] = part
-            entries = [{**_subject(one), **one.standing.wish()} for one in part]
-            await self._send({"action": "subscribe", "ref": self._ref, "subscriptions": entries})
+        for command in self._asked.commands(subscriptions, self._subscriptions.values()):
+            await self._send(command)
 
     async def _ask_again(self, subscription: Subscription, seconds: float) -> None:
         await asyncio.sleep(seconds)
@@ -175,7 +161,7 @@ class Client(Reconnecting):
     async def _leave(self, subscription: Subscription) -> None:
         if self._subscriptions.get(subscription.key) is subscription:
             del self._subscriptions[subscription.key]
-            await self._send({"action": "unsubscribe", **_subject(subscription)})
+            await self._send({"action": "unsubscribe", **subject(subscription)})
 
     async def _send(self, command: Frame) -> None:
         if self._socket is not None:
@@ -206,12 +192,3 @@ class Client(Reconnecting):
         if not isinstance(about, dict):
             return None
         return self._subscriptions.get((about.get("object_type", ""), about.get("id", "")))
-
-
-def _subject(subscription: Subscription) -> Frame:
-    return {"object_type": subscription.object_type, "id": subscription.id}
-
-
-def _whole(number: Any) -> int:
-    """Return a whole number that isn't negative; anything else is none that a server was given."""
-    return number if type(number) is int and number >= 0 else 1 << 62
