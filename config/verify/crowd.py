@@ -56,8 +56,11 @@ class Crowd:
         for about in cast:
             line = await self._line(port, about["name"]) if has_lines else port
             self.listeners.append(kind(about, line, self.history))
+        await self.enter(PATIENCE[OURS] + len(self.listeners) / 10)
+
+    async def enter(self, seconds: float) -> None:
+        """The clients that are known come in, some at once. Raises TimeoutError, as `let_in`."""
         door = asyncio.Semaphore(AT_THE_DOOR)
-        seconds = PATIENCE[OURS] + len(self.listeners) / 10
         try:
             async with asyncio.timeout(seconds):
                 await asyncio.gather(*(self._enter(one, door) for one in self.listeners))

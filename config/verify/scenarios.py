@@ -51,7 +51,7 @@ _ALL = (
     ),
     Scenario(
         name="avalanche",
-        says="Daphne is restarted and killed under 1000 clients.",
+        says="Daphne is restarted, and then killed, under all its clients.",
         seconds=60.0,
         rate=20.0,
         clients=1000,

@@ -10,6 +10,7 @@ import pytest
 from config.verify import crowd as crowds
 from config.verify.checker import judge
 from config.verify.crowd import Crowd
+from config.verify.failures import failure_in
 from config.verify.history import Committed
 from config.verify.listeners import Listener
 from config.verify.processes import EndedError, Processes, wait_until
@@ -64,6 +65,47 @@ async def test_who_is_sent_away_is_an_error():
     assert ["kim was sent away: RuntimeError('4401')"] == said
     assert away.is_ready.is_set()
     assert said == judge(history).lost
+
+
+class Silent(SentAway):
+    """A client that the server doesn't answer."""
+
+    async def run(self):
+        await asyncio.Event().wait()
+
+
+async def test_who_isn_t_let_in():
+    """
+    The error says how many they are.
+    """
+    async with Crowd(OURS, [], print) as crowd:
+        crowd.listeners += [kind(ABOUT, 1, []) for kind in (Silent, SentAway)]
+        with pytest.raises(TimeoutError, match="1 of 2 clients are not in yet"):
+            await crowd.enter(0.2)
+
+
+@pytest.mark.parametrize(
+    ("expected", "error"),
+    [
+        ("No space left", OSError(28, "No space left")),
+        ("worker1 has", ExceptionGroup("", [ExceptionGroup("", [EndedError("worker1 has")])])),
+    ],
+)
+def test_what_keeps_a_run_from_being_run(expected, error):
+    """
+    Wherever it was raised, it is found.
+    """
+    assert expected in str(failure_in(error))
+
+
+@pytest.mark.parametrize("bug", [KeyError("a bug"), ExceptionGroup("", [KeyError("a bug")])])
+def test_a_bug_is_none_of_them(bug):
+    """
+    It is raised as it was, with its traceback.
+    """
+    with pytest.raises(type(bug)) as caught:
+        failure_in(bug)
+    assert bug is caught.value
 
 
 async def test_nobody_is_waited_for_in_vain():
