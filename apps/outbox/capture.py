@@ -205,6 +205,8 @@ def _insert(notifications: Sequence[Notification], using: str) -> None:
 
 def _copy(notifications: Sequence[Notification], using: str) -> None:
     with (
+        # Django wraps what `execute` raises, and nothing else.
+        connections[using].wrap_database_errors,
         connections[using].cursor() as cursor,
         cursor.copy(f"COPY {_columns(using)} FROM STDIN") as copy,
     ):

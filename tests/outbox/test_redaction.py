@@ -2,7 +2,6 @@
 
 import json
 
-import psycopg
 import pytest
 from django.db import DEFAULT_DB_ALIAS, DatabaseError, transaction
 
@@ -215,8 +214,7 @@ class TestPostgresql:
         broken = Notification(
             stream="a:1", event="X", object_type="a", object_id="1", payload='{"x": s3cr3t}'
         )
-        # What COPY raises, Django leaves as it is.
-        with pytest.raises((DatabaseError, psycopg.Error)) as refused, transaction.atomic():
+        with pytest.raises(DatabaseError) as refused, transaction.atomic():
             capture([broken] * rows, using=DEFAULT_DB_ALIAS)
         assert "s3cr3t" in str(refused.value)
         assert "s3cr3t" not in without_quoted_rows(str(refused.value))
