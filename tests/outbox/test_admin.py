@@ -68,6 +68,18 @@ class TestList:
             found = console.get(LIST, {"q": words}).context["cl"].queryset
             assert set(failed) == set(found)
 
+    @pytest.mark.parametrize(
+        "lookup",
+        ["payload__token__startswith", "payload__contains", "payload__token", "payload__regex"],
+    )
+    def test_is_no_way_to_guess_a_secret(self, console, lookup):
+        """
+        No address finds rows by what is in their payloads.
+        """
+        make(1, payload={"token": "s3cr3t"})
+        assert 400 == console.get(LIST, {lookup: "s"}).status_code
+        assert 400 == console.get(LIST, {lookup: "x"}).status_code
+
 
 class TestPage:
     def test_shows_no_secrets(self, console):
