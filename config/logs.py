@@ -39,7 +39,7 @@ class FieldsFormatter(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # the parent's name
         """Called with a record whose ``message`` is set."""
-        fields = [f"{key}={value}" for key, value in _fields(record).items()]
+        fields = [f"{key}={_on_one_line(value)}" for key, value in _fields(record).items()]
         return " ".join([super().formatMessage(record), *fields])
 
 
@@ -58,6 +58,11 @@ class JsonFormatter(logging.Formatter):
         if record.exc_info:
             line["traceback"] = without_quoted_rows(self.formatException(record.exc_info))
         return json.dumps(line, default=lambda value: without_quoted_rows(str(value)))
+
+
+def _on_one_line(value: Any) -> str:
+    """Return a value as text that can't end its line, nor move the terminal: a path is a client's."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(value))
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:

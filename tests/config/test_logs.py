@@ -27,6 +27,16 @@ def test_fields_follow_the_sentence():
     assert "Drained action=drained published=2" == FieldsFormatter("%(message)s").format(record)
 
 
+def test_no_field_forges_a_line():
+    """
+    What a client writes into an address ends no line, and moves no terminal.
+    """
+    path = "/x\nERROR root: all is lost\x1b[2J\u2028é"
+    record = logging.makeLogRecord({"msg": "Request", "path": path})
+    shown = FieldsFormatter("%(message)s").format(record)
+    assert "Request path=/x\\nERROR root: all is lost\\x1b[2J\\u2028é" == shown
+
+
 def test_a_sentence_that_is_said_again_and_again_is_let_through_rarely():
     """
     An outage is a line a minute, other sentences are heard, and so is the next outage.
