@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from django.core.exceptions import ValidationError
-from django.db import connections
+from django.db import connections, transaction
 
 from .announcers import Announcer, announcers
 from .conf import outbox_settings
@@ -16,7 +16,7 @@ from .stored import locked, rows
 
 OUTBOX = NotificationOutbox._meta.db_table
 
-SUPERSEDED = "Newer rows of the same object are there."
+SUPERSEDED = "Newer rows of the same object are there, or it was sent again since."
 ABSENT = "The object isn't in that stream any more."
 PRESENT = "The object is in that stream: to say that it is gone would be wrong."
 MOVED = "The object moved since: what was recorded may not be for those who see it now."
@@ -33,23 +33,26 @@ SELECT id, stream, event, object_type, object_id, coalesce(repeats, id), coalesc
 )
 FROM {OUTBOX} AS row WHERE id = ANY(%s) ORDER BY id
 """
-# One pass over the history of the batch's streams. What a row says is as old as what it repeats.
+# One pass over the history of the batch's streams. What a row says is as old as what it repeats; who repeated
+# it as recorded made it neither newer nor older, and said it all the same.
 NEWER = f"""
 WITH asked AS MATERIALIZED (
     SELECT id, stream, shard, object_type, object_id, coalesce(repeats, id) AS said
     FROM {OUTBOX} WHERE id = ANY(%(pks)s)
 ), later AS MATERIALIZED (
-    SELECT stream, object_type, object_id, coalesce(repeats, id) AS said FROM {OUTBOX}
+    SELECT id, stream, object_type, object_id, coalesce(repeats, id) AS said FROM {OUTBOX}
     WHERE stream = ANY(%(streams)s) AND "offset" IS NOT NULL AND failed_at IS NULL
     AND id > (SELECT min(said) FROM asked)
     UNION ALL
-    SELECT stream, object_type, object_id, coalesce(repeats, id) FROM {OUTBOX}
+    SELECT id, stream, object_type, object_id, coalesce(repeats, id) FROM {OUTBOX}
     WHERE shard = ANY(ARRAY(SELECT DISTINCT shard FROM asked)) AND "offset" IS NULL
     AND stream = ANY(%(streams)s)
 ), last AS (
     SELECT stream, object_type, object_id, max(said) AS said FROM later GROUP BY 1, 2, 3
 )
 SELECT id FROM asked JOIN last USING (stream, object_type, object_id) WHERE last.said > asked.said
+UNION
+SELECT asked.id FROM asked JOIN later USING (stream, said) WHERE later.id > asked.id
 """
 MOVES = f"""
 SELECT DISTINCT asked.id FROM unnest(%s::bigint[], %s::bigint[], %s::text[]) AS asked (id, said, stream)
@@ -118,14 +121,14 @@ def verdicts(
         if candidate.pk in superseded:
             found.append(Verdict(pk=candidate.pk, reason=SUPERSEDED))
         elif is_current:
-            found.append(_as_is(candidate, announcer, row))
+            found.append(_as_is(candidate, announcer, row, using))
         else:
             found.append(_as_recorded(candidate, announcer, row, moved))
     return found
 
 
 def newer(batch: Sequence[Candidate], *, using: str) -> set[int]:
-    """Return those followed, in their stream, by a row that says something newer of the same object."""
+    """Return those followed, in their stream, by a row that repeats them, or says something newer."""
     pks, streams = [c.pk for c in batch], sorted({c.stream for c in batch})
     with connections[using].cursor() as cursor:
         cursor.execute(NEWER, {"pks": pks, "streams": streams})
@@ -146,14 +149,17 @@ def _as_recorded(
     return Verdict(pk=candidate.pk, reason=reason)
 
 
-def _as_is(candidate: Candidate, announcer: Announcer | None, row: Any) -> Verdict:
+def _as_is(candidate: Candidate, announcer: Announcer | None, row: Any, using: str) -> Verdict:
     """Return what is true of the object now: its present state, or that it is not there."""
     if announcer is None or candidate.event not in (changes := _changes(announcer)):
         return Verdict(pk=candidate.pk, reason=STATELESS)
     try:
         if row is not None and candidate.stream in announcer.streams(row):
             verb = "UPDATE" if changes[candidate.event] == "UPDATE" else "CREATE"
-            payload = announcer.payload(row)
+            with transaction.atomic(
+                using=using
+            ):  # its queries may fail, and this transaction goes on
+                payload = announcer.payload(row)
         else:
             verb = "DELETE"
             payload = announcer.tombstone(announcer.model._meta.pk.to_python(candidate.object_id))

@@ -18,6 +18,7 @@ from apps.outbox.criteria import Criteria
 from apps.outbox.models import NotificationOutbox, Replay
 from apps.outbox.preview import preview
 from apps.outbox.replay import BATCH, MEANWHILE, carry_out_batch
+from apps.outbox.verdicts import SUPERSEDED
 from tests.database import elsewhere
 from tests.outbox.rows import make
 
@@ -181,7 +182,7 @@ class TestConfirmation:
         assert (3, 1, 2) == (preview.total, preview.replayed, preview.tried)
         assert [("f", "E", "no row 7", 2)] == preview.causes
         assert {("OLD", "thing", 1), ("NEW", "thing", 1), ("X", "thing", 1)} == set(preview.kinds)
-        superseded = "Newer rows of the same object are there."
+        superseded = SUPERSEDED
         assert {"": 1, superseded: 1} == preview.recorded
         assert [(old.pk, superseded)] == [(s.row.pk, s.recorded) for s in preview.shown[:1]]
         assert "1 of them was replayed before" in text(found)

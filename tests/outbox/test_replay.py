@@ -2,6 +2,7 @@
 
 import threading
 import uuid
+from dataclasses import replace
 
 import pytest
 from django.contrib.admin.models import LogEntry
@@ -10,6 +11,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from apps.outbox import replay as replaying
+from apps.outbox.announcers import announcers, connect, disconnect
 from apps.outbox.criteria import Criteria
 from apps.outbox.models import SHARDS, NotificationOutbox, Replay
 from apps.outbox.numbering import number
@@ -315,15 +317,88 @@ def test_a_resend_is_a_new_event(demo):
         make(1, published_at=Now(), object_type="thing", event_id=event, stream=f"thing:{n}")
         for n in (1, 2)
     ]
-    for _ in range(2):
-        criteria = {"pks": ",".join(str(row.pk) for row in rows)}
-        assert 2 == carried_out(decided(demo, criteria, is_resend=True)).announced
+    criteria = {"pks": ",".join(str(row.pk) for row in rows)}
+    for is_again in (False, True):
+        replay = decided(demo, criteria, is_resend=True, with_superseded=is_again)
+        assert 2 == carried_out(replay).announced
     new = list(
         NotificationOutbox.objects.pending().order_by("pk").values_list("event_id", flat=True)
     )
     assert new[0] == new[1] != new[2] == new[3]
     assert event not in new
     assert {None} == {row.replayed_at for row in NotificationOutbox.objects.all()}
+
+
+@pytest.mark.parametrize("state", ["unnumbered", "pending", "published"])
+def test_a_resend_is_not_made_twice_by_accident(demo, state):
+    """
+    What somebody sent again since is left out, unless it is asked for; what failed meanwhile is not.
+    """
+    row = make(1, published_at=Now(), object_type="thing", stream="thing:1")
+    criteria = {"pks": [row.pk]}
+    carried_out(decided(demo, criteria, is_resend=True))
+    if state != "unnumbered":
+        for shard in range(SHARDS):
+            number(shard, using=USING)
+    if state == "published":
+        NotificationOutbox.objects.pending().update(published_at=Now())
+    replay = carried_out(decided(demo, criteria, is_resend=True))
+    assert (0, 1) == (replay.announced, replay.superseded)
+    fail()
+    NotificationOutbox.objects.filter(repeats=row.pk).update(
+        published_at=None, failed_at=Now(), error_type="E"
+    )
+    assert 1 == carried_out(decided(demo, criteria, is_resend=True)).announced
+
+
+def test_two_operators_resend_once(demo):
+    """
+    Who comes second waits for the first one's lock, and finds that it was sent.
+    """
+    row = make(1, published_at=Now(), object_type="thing", stream="thing:1")
+    replays = [decided(demo, {"pks": [row.pk]}, is_resend=True) for _ in range(2)]
+    barrier = threading.Barrier(2)
+
+    def work(replay):
+        try:
+            barrier.wait()
+            while carry_out(replay.pk, using=USING) is not Turn.OVER:
+                pass
+        finally:
+            connections.close_all()
+
+    threads = [threading.Thread(target=work, args=[replay]) for replay in replays]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [row.pk] == again()
+
+
+def _unreadable(row):
+    raise ValueError(f"{row.title} has the token s3cr3t")
+
+
+def test_what_hinders_has_no_secrets(demo, ticket, empty_outbox, caplog):
+    """
+    Of an error that others' code raises, which may quote what it likes, it is said what it is and where.
+    """
+    ticket.title = "Changed"
+    ticket.save()
+    fail()
+    replay = decided(demo)
+    announcer = next(a for a in announcers() if a.object_type == "ticket")
+    disconnect(announcer)
+    connect(spoilt := replace(announcer, streams=_unreadable))
+    try:
+        assert Turn.HINDERED is carry_out_batch(replay.pk, using=USING)
+    finally:
+        disconnect(spoilt)
+        connect(announcer)
+    replay.refresh_from_db()
+    assert replay.hindrance.startswith("ValueError: raised in _unreadable, line ")
+    assert replay.hindrance.endswith(" of test_replay.py.")
+    assert "s3cr3t" not in "".join(str(vars(record)) for record in caplog.records)
 
 
 class TestLog:

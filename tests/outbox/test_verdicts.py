@@ -11,7 +11,7 @@ from apps.outbox.criteria import Criteria
 from apps.outbox.models import SHARDS, NotificationOutbox
 from apps.outbox.numbering import number
 from apps.outbox.replay import carry_out, decide, last_pk
-from apps.outbox.verdicts import ABSENT, MOVED, OLD, PRESENT, STATELESS
+from apps.outbox.verdicts import ABSENT, MOVED, OLD, PRESENT, STATELESS, UNMAKEABLE
 from apps.realtime.announce import announce
 from apps.realtime.registry import register, unregister
 from apps.tickets.live import ProjectType, TicketType
@@ -298,9 +298,33 @@ class TestPresentState:
         assert (1, 2) == (announced, sum(refusals.values()))
         assert any("ZeroDivisionError" in reason for reason in refusals)
 
+    def test_that_asks_the_database_for_nonsense_holds_up_no_other(
+        self, empty_outbox, ticket, replayed
+    ):
+        """
+        PostgreSQL goes on with nothing in a transaction in which something failed; the replay does.
+        """
+        good = changed(ticket)
+        bad = Ticket.objects.create(project=ticket.project, title="bad")
+        broken = settle().get(stream=f"ticket:{bad.pk}")
+        unregister("ticket")
+        register(type("Kind", (TicketType,), {"payload": _asked}))
+        try:
+            found = replayed(good, broken, is_current=True)
+        finally:
+            unregister("ticket")
+            register(TicketType)
+        assert (1, 0, {f"{UNMAKEABLE} DataError.": 1}) == found
+
 
 def _payload(self, instance):
     return {"title": 1 // (instance.title != "bad")}
+
+
+def _asked(self, instance):
+    if instance.title == "bad":
+        Ticket.objects.extra(where=["1 / 0 = 1"]).exists()
+    return {"title": instance.title}
 
 
 def test_a_change_that_is_not_committed_yet_is_waited_for(empty_outbox, ticket, replayed):

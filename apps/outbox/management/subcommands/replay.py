@@ -16,12 +16,14 @@ from ...preview import Preview, preview
 from ...progress import Progress
 from ...replay import Turn, cancel, carry_out_batch, decide
 from ...shell import ExitCode
+from ...verdicts import SUPERSEDED
 
 HELP = """
 Announce failed rows again, or published ones with --resend.
 
 All filters that are given must match; without any, all failed rows are meant. A row that newer rows of the
-same object follow is left out, unless --superseded; one that was replayed before always is. Each row keeps
+same object follow, or that was sent again since, is left out, unless --superseded; a failed one that was
+replayed before always is. Each row keeps
 its error; who replayed it, when and as what is recorded, and --reason is in the admin's log.
 
   manage.py outbox replay --cause 9f86d081884c7d65 --dry-run
@@ -55,7 +57,11 @@ def add_arguments(parser: CommandParser) -> None:
     how.add_argument(
         "--current", action="store_true", help="the present state, not what was recorded"
     )
-    how.add_argument("--superseded", action="store_true", help="also rows that newer ones follow")
+    how.add_argument(
+        "--superseded",
+        action="store_true",
+        help="also rows that newer ones follow, or repeat",
+    )
     how.add_argument("--by", metavar="USERNAME", help="who decides (required, but for --dry-run)")
     how.add_argument("--reason", help="why, for the log (required, but for --dry-run)")
     how.add_argument("--dry-run", action="store_true", help="only say what it would be about")
@@ -182,7 +188,7 @@ def _outcome(replay: Replay) -> dict[str, Any]:
 def _report(replay: Replay) -> list[str]:
     said = [f"{replay.announced} of {replay.total} rows are announced again."]
     if replay.superseded:
-        said.append(f"  {replay.superseded} not: newer rows of the same object are there.")
+        said.append(f"  {replay.superseded} not: {SUPERSEDED}")
     said += [f"  {rows} not: {reason}" for reason, rows in replay.refusals.items()]
     if replay.cancelled_at is not None:
         said.append(f"Cancelled. The rest is --after {replay.position}.")
