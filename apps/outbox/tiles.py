@@ -74,7 +74,7 @@ def _of_rows(backlog: Backlog) -> list[Tile]:
             name="Failed, to be replayed",
             value=_number(backlog.unreplayed),
             note=f"of {_number(backlog.failed)} failed",
-            query="state=failed",
+            query="state=unreplayed",
             is_bad=backlog.unreplayed > 0,
         ),
     ]

@@ -151,7 +151,7 @@ async def test_it_says_when_nobody_answers(site, admin):
     async with browsing(site, admin) as page:
         await page.goto(LIST)
         await page.locator("#outbox-table-hour summary").click()
-        await page.locator("#outbox-statefailed").focus()
+        await page.locator("#outbox-stateunreplayed").focus()
         focused = await page.evaluate("document.activeElement.id")
         panel = page.locator("[data-outbox-part]").first
         await panel.evaluate("part => { part.firstElementChild.dataset.old = 'yes'; }")

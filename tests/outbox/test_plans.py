@@ -86,7 +86,6 @@ QUERIES = {
     ),
     "rates": (minutes.RATES, {"seconds": 10, "most": 1000}, {KEY, "outbox_published"}),
     "doctor: what kills workers": (doctor.DEADLY_ROWS, [4], {"outbox_tried"}),
-    "doctor: causes": (doctor.CAUSES, None, {"outbox_replayable"}),
     "doctor: how long rows are kept": (doctor.OLDEST, None, {"outbox_published"}),
     "replay: the next rows": (*NEXT.query.sql_with_params(), {"outbox_replayable"}),
     "replay: what they are": (verdicts.CANDIDATES, [3600, PKS], {KEY}),

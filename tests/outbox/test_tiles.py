@@ -70,6 +70,18 @@ def test_what_is_bad_is_marked():
     ]
 
 
+def test_numbers_lead_to_the_rows_that_they_count():
+    """
+    Those that are to be replayed don't lead to those that somebody has replayed.
+    """
+    queries = {tile.name: tile.query for tile in tiles(EMPTY, STILL, WELL) if tile.query}
+    assert queries == {
+        "Waiting": "state=pending",
+        "Tried again later": "state=retrying",
+        "Failed, to be replayed": "state=unreplayed",
+    }
+
+
 def test_processes_are_lines():
     """
     The dead ones, too.

@@ -7,6 +7,7 @@ import socketserver
 import threading
 import time
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from io import StringIO
 
 import pytest
@@ -19,8 +20,13 @@ from django.core.management.base import OutputWrapper
 from django.core.management.color import color_style
 from django.db import DEFAULT_DB_ALIAS, DatabaseError, connection, transaction
 
+from apps.outbox.backlog import backlog
+from apps.outbox.health import LONG_SECONDS
 from apps.outbox.instances import report
+from apps.outbox.minutes import Rates
 from apps.outbox.models import Claim, NotificationOutbox
+from apps.outbox.running import Running
+from apps.outbox.tiles import tiles
 from apps.realtime.database import limited
 from config.verify.processes import free_port
 from tests.database import alter_system, elsewhere
@@ -642,6 +648,11 @@ def lives(kind, *, name="a", **facts):
     report(f"{kind}@{name}", kind, facts, using=DEFAULT_DB_ALIAS)
 
 
+def ago(seconds=0.0):
+    """Return a moment by this host's clock, as processes say it."""
+    return (datetime.now(UTC) - timedelta(seconds=seconds)).isoformat()
+
+
 def falls_silent(kind, *, name="a"):
     """Somebody reported that it lives, a while ago."""
     lives(kind, name=name)
@@ -726,8 +737,21 @@ class TestFlow:
         """
         Who lives, and hasn't done its work for a while, is found.
         """
-        lives(kind, **{fact: sql("SELECT now() - interval '1 minute'")[0][0].isoformat()})
+        lives(kind, **{fact: ago(60)}, at=ago())
         assert words in one(look()).what
+
+    @pytest.mark.parametrize(
+        ("look", "kind", "fact"),
+        [(flow.workers_publish, "worker", "drained_at"), (flow.beat_sweeps, "beat", "swept_at")],
+    )
+    def test_of_another_host_whose_clock_is_wrong(self, look, kind, fact):
+        """
+        Its moments are compared with each other, as on the dashboard, not with this host's clock.
+        """
+        lives(kind, **{fact: ago(601)}, at=ago(600))
+        assert [] == found(look())
+        lives(kind, **{fact: ago(-540)}, at=ago(-600))
+        assert "60 seconds" in one(look()).what
 
     @pytest.mark.parametrize(
         ("look", "kind", "facts", "words"),
@@ -784,6 +808,20 @@ class TestOutbox:
         finding = one(outbox.keeps_up())
         assert f"for {seconds} seconds: 3 waiting" in finding.what
         assert is_grave == finding.is_grave
+
+    def test_is_late_when_the_dashboard_says_so(self):
+        """
+        There is one threshold.
+        """
+        announce()
+        for seconds, is_late in ((LONG_SECONDS - 5, False), (LONG_SECONDS + 2, True)):
+            sql(f"UPDATE {OUTBOX} SET created_at = now() - make_interval(secs => %s)", seconds)
+            assert is_late is bool(found(outbox.keeps_up()))
+            waiting = backlog(using=DEFAULT_DB_ALIAS)
+            late = [
+                tile.is_bad for tile in tiles(waiting, Rates(captured=0, published=0), Running())
+            ]
+            assert is_late is late[0]
 
     def test_failed_rows(self):
         """
@@ -986,6 +1024,24 @@ class TestReport:
         result = Result(check="a", verdict=Verdict.WARN, findings=[finding])
         shown = self.shown(StringIO(), result) + as_json([result], 1)
         assert 2 == shown.count("*** and ***")
+
+    @pytest.mark.parametrize("password", ["verdict", "a", '"', ","])
+    def test_a_password_is_left_out_of_sentences_alone(self, settings, password):
+        """
+        JSON stays JSON, and its keys stay what they are, whatever the password is.
+        """
+        settings.DATABASES["default"]["PASSWORD"], before = (
+            password,
+            settings.DATABASES["default"].get("PASSWORD"),
+        )
+        finding = Finding(what=f"It is {password}!", why="?", cure="?")
+        try:
+            shown = as_json([Result(check="a", verdict=Verdict.WARN, findings=[finding])], 1)
+        finally:
+            settings.DATABASES["default"]["PASSWORD"] = before
+        (check,) = json.loads(shown)["checks"]
+        assert ("a", "warn") == (check["check"], check["verdict"])
+        assert "It is ***!" == check["findings"][0]["what"]
 
 
 class TestCommand:

@@ -1,19 +1,17 @@
 """Whether notifications flow: the bell is heard, beat sweeps, workers publish, sockets hear."""
 
 import time
-from collections.abc import Iterable
-from datetime import UTC, datetime
 
 from django.db import DEFAULT_DB_ALIAS
 
+from apps.outbox.health import SILENT_SECONDS
 from apps.outbox.instances import Known
+from apps.outbox.running import running
 
 from .. import bell
 from .findings import Answer, Finding, unless
 from .processes import alive, sweepers
 
-#: Beat sweeps twice a second, and so some worker drains as often.
-SILENT_SECONDS = 20.0
 #: A drain that has begun goes on for a second before it looks again.
 HEARD_SECONDS = 4.0
 
@@ -22,31 +20,29 @@ def workers_publish() -> Answer:
     """Workers reach the channel layer, and have drained lately."""
     workers = alive("worker")
     findings = [_breaker(each, str(why)) for each in workers if (why := each.facts.get("breaker"))]
-    late = _lateness(workers, "drained_at")
+    late = running(workers).drained_seconds
     if not findings and late > SILENT_SECONDS:
         findings.append(_idle(late))
-    return unless(findings, f"the last drain was {max(late, 0):.0f} seconds ago")
+    return unless(findings, f"the last drain was {late:.0f} seconds ago")
 
 
 def beat_sweeps() -> Answer:
     """Beat reaches the broker, and has swept lately."""
     sweeping = sweepers()
     findings = [_deaf(each, str(why)) for each in sweeping if (why := each.facts.get("broker"))]
-    late = _lateness(sweeping, "swept_at")
+    late = running(sweeping).swept_seconds
     if not findings and late > SILENT_SECONDS:
         findings.append(_unswept(late))
-    return unless(findings, f"the last sweep was {max(late, 0):.0f} seconds ago")
+    return unless(findings, f"the last sweep was {late:.0f} seconds ago")
 
 
 def sockets_hear() -> Answer:
     """Daphnes hear the channel layer."""
     daphnes = alive("daphne")
     findings = [_unheard(each) for each in daphnes if each.facts.get("layer") == "away"]
-    sockets, subscriptions = (
-        sum(int(each.facts.get(what) or 0) for each in daphnes)
-        for what in ("sockets", "subscriptions")
-    )
-    return unless(findings, f"{sockets} sockets with {subscriptions} subscriptions")
+    together = running(daphnes)
+    seen = f"{together.sockets} sockets with {together.subscriptions} subscriptions"
+    return unless(findings, seen)
 
 
 def bell_is_heard() -> Answer:
@@ -68,15 +64,6 @@ def bell_is_heard() -> Answer:
             is_grave=True,
         )
     ]
-
-
-def _lateness(alive: Iterable[Known], fact: str) -> float:
-    """Return how many seconds ago the last of them did it; those that never did count since their start."""
-    moments = [
-        datetime.fromisoformat(str(each.facts[fact])) if each.facts.get(fact) else each.started_at
-        for each in alive
-    ]
-    return (datetime.now(UTC) - max(moments)).total_seconds()
 
 
 def _breaker(each: Known, why: str) -> Finding:

@@ -3,26 +3,24 @@
 from django.db import DEFAULT_DB_ALIAS, connection
 
 from apps.outbox.backlog import backlog
+from apps.outbox.causes import causes
 from apps.outbox.claim import DEADLY
 from apps.outbox.conf import outbox_settings
+from apps.outbox.health import LONG_SECONDS
 from apps.outbox.models import Claim, NotificationOutbox
 
 from .findings import Answer, Finding, unless
 
-#: A row is published within seconds. What could be, and isn't for longer, waits for something.
-LAG_SECONDS, GRAVE_LAG_SECONDS = 15.0, 60.0
+#: What could be published, and isn't for so long, is more than a nuisance.
+GRAVE_LAG_SECONDS = 60.0
+#: So many causes of failures are named.
+MOST_CAUSES = 3
 #: A claim is settled within a second, and one that a dead worker left is seen to within two.
 CLAIM_SECONDS = 30.0
 #: Rows past their retention are pruned each ten minutes, if somebody is there.
 PRUNE_SECONDS = 3600.0
 
 OUTBOX, CLAIM = NotificationOutbox._meta.db_table, Claim._meta.db_table
-# The three causes of which most rows failed.
-CAUSES = f"""
-SELECT count(*), error_type, min(failed_at)::date::text FROM {OUTBOX}
-WHERE failed_at IS NOT NULL AND replayed_at IS NULL
-GROUP BY error_fingerprint, error_type ORDER BY count(*) DESC LIMIT 3
-"""
 LEFT = f"""
 SELECT shard, cardinality(rows), extract(epoch FROM clock_timestamp() - claimed_at) FROM {CLAIM}
 WHERE rows <> '{{}}' AND claimed_at < clock_timestamp() - make_interval(secs => %s) ORDER BY shard
@@ -42,7 +40,7 @@ def keeps_up() -> Answer:
     found = backlog(using=DEFAULT_DB_ALIAS)
     lag, more = found.lag_seconds or 0.0, "more than " if found.is_more else ""
     seen = f"{more}{found.pending} waiting, {found.retrying} of them for another attempt"
-    if lag <= LAG_SECONDS:
+    if lag <= LONG_SECONDS:
         return seen
     return [
         Finding(
@@ -60,13 +58,15 @@ def has_no_failed_rows() -> Answer:
     found = backlog(using=DEFAULT_DB_ALIAS)
     if not found.unreplayed:
         return f"none ({found.failed} were replayed)" if found.failed else "none"
-    with connection.cursor() as cursor:
-        cursor.execute(CAUSES)
-        causes = [f"{rows} of {name} since {day}" for rows, name, day in cursor.fetchall()]
+    named = [
+        f"{cause.unreplayed} of {cause.error_type} since {cause.first_at:%Y-%m-%d}"
+        for cause in causes(using=DEFAULT_DB_ALIAS, most=MOST_CAUSES)
+        if cause.unreplayed
+    ]
     return [
         Finding(
             what=f"{found.unreplayed} rows failed, {found.failed_lately} of them in the last day: "
-            f"{', '.join(causes)}.",
+            f"{', '.join(named)}.",
             why="Nobody was sent them; subscribers were told that they were skipped.",
             cure="See their causes in the admin, under Notifications; when those are mended, replay the rows "
             "there, or by `manage.py outbox replay`.",

@@ -68,14 +68,14 @@ def as_json(results: list[Result], seconds: float) -> str:
             {
                 "check": result.check,
                 "verdict": result.verdict.name.lower(),
-                "seen": result.seen,
+                "seen": scrubbed(result.seen),
                 "seconds": round(result.seconds, 3),
                 "findings": [
                     {
                         "verdict": finding.verdict.name.lower(),
-                        "what": finding.what,
-                        "why": finding.why,
-                        "do": finding.cure,
+                        "what": scrubbed(finding.what),
+                        "why": scrubbed(finding.why),
+                        "do": scrubbed(finding.cure),
                     }
                     for finding in result.findings
                 ],
@@ -83,7 +83,7 @@ def as_json(results: list[Result], seconds: float) -> str:
             for result in results
         ],
     }
-    return scrubbed(json.dumps(shown, indent=2, ensure_ascii=False))
+    return json.dumps(shown, indent=2, ensure_ascii=False)
 
 
 def verdict_of(results: list[Result]) -> tuple[Verdict, str]:

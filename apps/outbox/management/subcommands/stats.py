@@ -9,14 +9,18 @@ from django.core.management.base import CommandParser, OutputWrapper
 from django.db import DEFAULT_DB_ALIAS
 
 from ...backlog import Backlog, backlog
+from ...health import Verdict, judge
+from ...instances import known
+from ...minutes import RATE_SECONDS, Rates, rates
+from ...running import running
 from ...shell import ExitCode
 
 HELP = """
-Say how much waits, for how long, and how much failed.
+Say how it is, how much waits, for how long, and how much failed.
 
-The same figures as on the admin's dashboard. Cheap: it may run each second, also with millions of old rows.
-With --fail-over SECONDS it exits with 1 if a row that could have been published has waited for longer, or
-with --fail-failed if there are failed rows that nobody replayed: for a cron job that alerts.
+The same verdict and figures as on the admin's dashboard. Cheap: it may run each second, also with millions
+of old rows. With --fail-over SECONDS it exits with 1 if a row that could have been published has waited for
+longer, or with --fail-failed if there are failed rows that nobody replayed: for a cron job that alerts.
 """
 
 
@@ -31,15 +35,23 @@ def add_arguments(parser: CommandParser) -> None:
 
 def run(options: Mapping[str, Any], stdout: OutputWrapper) -> int:
     """Print the figures."""
-    found = backlog(using=DEFAULT_DB_ALIAS)
-    stdout.write(json.dumps(asdict(found)) if options["json"] else "\n".join(_sentences(found)))
+    found, flow = backlog(using=DEFAULT_DB_ALIAS), rates(using=DEFAULT_DB_ALIAS)
+    verdict = judge(found, flow, running(known(using=DEFAULT_DB_ALIAS)))
+    if options["json"]:
+        stdout.write(json.dumps({**asdict(verdict), **asdict(found), "rates": asdict(flow)}))
+    else:
+        stdout.write("\n".join([*_verdict(verdict), *_figures(found, flow)]))
     most = options["fail_over"]
     is_late = most is not None and (found.lag_seconds or 0) > most
     has_failed = options["fail_failed"] and found.unreplayed > 0
     return ExitCode.FINDINGS if is_late or has_failed else ExitCode.DONE
 
 
-def _sentences(found: Backlog) -> list[str]:
+def _verdict(verdict: Verdict) -> list[str]:
+    return [verdict.state, *(f"  {reason}" for reason in verdict.reasons)]
+
+
+def _figures(found: Backlog, flow: Rates) -> list[str]:
     more = " at least" if found.is_more else ""
     oldest = (
         "" if found.oldest_seconds is None else f", the oldest for {found.oldest_seconds:.1f} s"
@@ -50,4 +62,5 @@ def _sentences(found: Backlog) -> list[str]:
         f"  without an offset: {found.unnumbered}; waiting for another attempt: {found.retrying}.",
         f"Failed: {found.failed}, of which nobody replayed {found.unreplayed};"
         f" in the last 24 hours: {found.failed_lately}.",
+        f"A second, in the last {RATE_SECONDS:.0f}: {flow.captured:.1f} in, {flow.published:.1f} out.",
     ]
