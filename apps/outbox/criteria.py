@@ -125,11 +125,11 @@ def _pks(name: str, value: Any) -> tuple[int, ...]:
 
 def _time(name: str, value: Any) -> datetime:
     text = str(value).strip()
-    if found := _AGO.fullmatch(text):
-        return timezone.now() - timedelta(**{_UNITS[found[2]]: int(found[1])})
     try:
+        if found := _AGO.fullmatch(text):
+            return timezone.now() - timedelta(**{_UNITS[found[2]]: int(found[1])})
         moment = parse_datetime(text)
-    except ValueError:
+    except (OverflowError, ValueError):
         moment = None
     if moment is None:
         example = "2026-11-22T10:00, or 90m, 2h, 3d for a while ago"

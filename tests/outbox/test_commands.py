@@ -11,17 +11,21 @@ from datetime import timedelta
 
 import pytest
 from django.conf import settings as django_settings
+from django.contrib.auth.models import AnonymousUser
 from django.core.management import CommandError, call_command
 from django.core.management.base import OutputWrapper
-from django.db import DEFAULT_DB_ALIAS
+from django.db import DEFAULT_DB_ALIAS, ProgrammingError, connection
 from django.db.models.functions import Now
 from django.utils import timezone
 
 from apps.outbox import shell
+from apps.outbox.dashboard import panel
 from apps.outbox.history import head
+from apps.outbox.instances import report
 from apps.outbox.models import NotificationOutbox, Replay, Stream
 from apps.outbox.progress import Progress
 from apps.outbox.replay import BATCH
+from apps.outbox.verdicts import SUPERSEDED
 from config.verify.processes import wait_until
 from tests.database import elsewhere, row_locks
 from tests.outbox.rows import make
@@ -101,7 +105,7 @@ class TestReplay:
         text, code = outbox("replay", *BY)
         assert [
             "0 of 2 rows are announced again.",
-            "  1 not: newer rows of the same object are there.",
+            f"  1 not: {SUPERSEDED}",
             "  1 not: The object isn't in that stream any more.",
         ] == text.splitlines()[-3:]
         assert 1 == code
@@ -139,7 +143,7 @@ class TestReplay:
             "3 failed rows match: all rows.",
             "1 of them were replayed before.",
             "Of the 2 oldest of the others, 1 would be announced.",
-            "  1 not: Newer rows of the same object are there.",
+            f"  1 not: {SUPERSEDED}",
             "  1 by f: E: no",
             "  3 X of thing",
         ] == text.splitlines()
@@ -259,8 +263,29 @@ class TestStats:
         )
         text, code = outbox("stats")
         assert 0 == code
-        assert text.startswith("Pending: 1, the oldest for ")
+        assert text.startswith("DEGRADED\n  No worker runs: what is committed will wait.")
+        assert "Pending: 1, the oldest for " in text
+        assert "A second, in the last 10: 0.3 in, 0.0 out." in text
         assert "Failed: 2, of which nobody replayed 2; in the last 24 hours: 2." in text
+
+    def test_has_the_verdict_of_the_dashboard(self):
+        """
+        The same word, reasons and figures, whoever asks.
+        """
+        report(
+            "worker@a:1",
+            "worker",
+            {"drained_at": None, "breaker": "refused"},
+            using=DEFAULT_DB_ALIAS,
+        )
+        make(1), failed(2)
+        NotificationOutbox.objects.filter(offset=1).update(created_at=Now() - timedelta(minutes=1))
+        found, shown = facts("stats"), panel(AnonymousUser(), using=DEFAULT_DB_ALIAS)
+        assert [shown["verdict"].state, *shown["verdict"].reasons] == [
+            found["state"],
+            *found["reasons"],
+        ]
+        assert {"captured": 0.1, "published": 0.0} == found["rates"]
 
     def test_of_nothing(self):
         """
@@ -381,6 +406,33 @@ class TestEveryone:
         assert 3 == ended.returncode
         assert "The database is away" in ended.stderr
         assert "Traceback" not in ended.stderr
+
+    def test_a_database_that_is_not_migrated(self):
+        """
+        It exits with 2, and says what is missing and what to do.
+        """
+        with connection.cursor() as cursor:
+            cursor.execute("ALTER TABLE outbox_minute RENAME TO away")
+            cursor.execute("ALTER TABLE outbox_instance RENAME TO elsewhere")
+        try:
+            words = refusal("stats")
+        finally:
+            with connection.cursor() as cursor:
+                cursor.execute("ALTER TABLE away RENAME TO outbox_minute")
+                cursor.execute("ALTER TABLE elsewhere RENAME TO outbox_instance")
+        assert 'relation "outbox_instance" does not exist' in words
+        assert words.endswith("Run `manage.py migrate`.")
+
+    def test_a_mistake_of_ours_is_no_missing_migration(self):
+        """
+        It is a traceback, to be reported.
+        """
+        shell.register("elsewhere", "tests.outbox.elsewhere")
+        try:
+            with pytest.raises(ProgrammingError, match="syntax error"):
+                outbox("elsewhere", "--sql", "SELEC 1")
+        finally:
+            del shell._modules["elsewhere"]
 
     def test_of_other_rooms(self):
         """

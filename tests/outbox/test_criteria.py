@@ -86,6 +86,7 @@ def test_search_as_the_changelist_does(words):
 @pytest.mark.parametrize(
     ("values", "words"),
     [
+        ({"since": "999999d"}, "since: expected a time such as"),
         ({"colour": "red"}, "colour: no such filter. Expected some of after, cause"),
         (
             {"state": "odd"},

@@ -5,7 +5,8 @@ from argparse import RawDescriptionHelpFormatter
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import InterfaceError, OperationalError
+from django.db import InterfaceError, OperationalError, ProgrammingError
+from psycopg.errors import UndefinedColumn, UndefinedTable
 
 from ...shell import ExitCode, subcommands
 
@@ -13,7 +14,7 @@ CODES = """\
 exit codes:
   0    done
   1    done in part, or something was found that somebody should look at
-  2    what was asked for makes no sense; nothing was done
+  2    what was asked for makes no sense, or the database is not migrated; nothing was done
   3    the database is away
   130  Ctrl-C; what was begun is cancelled, and can be begun again
 """
@@ -50,6 +51,14 @@ class Command(BaseCommand):
         except (InterfaceError, OperationalError) as error:
             raise CommandError(
                 f"The database is away: {error}".rstrip(), returncode=ExitCode.AWAY
+            ) from None
+        except ProgrammingError as error:
+            if not isinstance(error.__cause__, (UndefinedColumn, UndefinedTable)):
+                raise
+            words = str(error).partition("\n")[0]
+            raise CommandError(
+                f"The database is not migrated: {words}. Run `manage.py migrate`.",
+                returncode=ExitCode.USAGE,
             ) from None
         except CommandError as error:
             error.returncode = ExitCode.USAGE
