@@ -3,14 +3,20 @@
 import signal
 import subprocess
 import sys
+from datetime import timedelta
 
 import pytest
 from django.conf import settings
 from django.core.management import CommandError, call_command
-from django.db import connection
+from django.db import DEFAULT_DB_ALIAS, connection
+from django.db.models.functions import Now
+from django.utils import timezone
 
-from apps.outbox.models import NotificationOutbox
+from apps.outbox.criteria import Criteria
+from apps.outbox.models import Minute, NotificationOutbox, Replay
+from apps.outbox.replay import BATCH, decide, last_pk
 from config.verify.processes import PATIENCE, wait_until
+from tests.outbox.rows import make
 from tests.processes import Site
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -71,6 +77,52 @@ def test_forever(ticket, tmp_path):
         finally:
             process.kill()
             process.wait()
+
+
+def test_forever_does_what_beat_asks_for(ticket, demo, tmp_path):
+    """
+    What operators decided is carried out, what is old is pruned, and minutes are counted, without Celery.
+    """
+    NotificationOutbox.objects.all().delete()
+    made = NotificationOutbox.objects.bulk_create(
+        NotificationOutbox(
+            stream="thing:1",
+            shard=3,
+            offset=n + 1,
+            object_type="thing",
+            object_id=str(n),
+            event="X",
+            payload={},
+            error_type="E",
+            failed_at=timezone.now(),
+        )
+        for n in range(BATCH + 1)
+    )
+    old = make(BATCH + 2, published_at=Now() - timedelta(days=8), stream="thing:2")
+    replay = decide(
+        Criteria(),
+        by=demo,
+        reason="mended",
+        last=last_pk(using=DEFAULT_DB_ALIAS),
+        using=DEFAULT_DB_ALIAS,
+    )
+    command = [sys.executable, "manage.py", "drain", "--forever", "--interval", "0.1"]
+    with Site(tmp_path) as site:
+        process = subprocess.Popen(command, cwd=settings.BASE_DIR, env=site.environment)
+        try:
+            wait_until(
+                lambda: (
+                    Replay.objects.exclude(finished_at=None).exists()
+                    and Minute.objects.exists()
+                    and not NotificationOutbox.objects.filter(pk=old.pk).exists()
+                ),
+                "all is done",
+            )
+        finally:
+            process.kill()
+            process.wait()
+    replay.refresh_from_db()
+    assert len(made) == replay.announced
 
 
 def is_published():
