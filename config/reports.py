@@ -1,16 +1,30 @@
-"""What Django's reports of errors show of the variables in a traceback: nothing that is a secret."""
+"""What Django's reports of errors show of errors, and of the variables in a traceback: no secret."""
 
 from types import FrameType
 from typing import Any
 
 from django.http import HttpRequest
-from django.views.debug import SafeExceptionReporterFilter
+from django.views.debug import ExceptionReporter, SafeExceptionReporterFilter
 
-from apps.outbox.redaction import REDACTED, SECRET, mask
+from apps.outbox.redaction import REDACTED, SECRET, mask, without_quoted_rows
 
 #: Whose variables are payloads, rows and envelopes; and whose are, and those of all that they call.
 OURS = ("apps.outbox", "apps.realtime", "workers")
 CARRIERS = ("apps.outbox.capture", "apps.outbox.payload", "apps.realtime", "workers")
+
+
+class Report(ExceptionReporter):
+    """Django's, on pages and in mails, without the rows that PostgreSQL quotes in its errors."""
+
+    def get_traceback_data(self) -> dict[str, Any]:
+        """Called for each report."""
+        found: dict[str, Any] = super().get_traceback_data()
+        if "exception_value" in found:
+            found["exception_value"] = without_quoted_rows(found["exception_value"])
+        for frame in found["frames"]:
+            if frame["exc_cause"] is not None:
+                frame["exc_cause"] = without_quoted_rows(str(frame["exc_cause"]))
+        return found
 
 
 class ReportFilter(SafeExceptionReporterFilter):
@@ -43,4 +57,6 @@ def _is_of(frame: FrameType, modules: tuple[str, ...]) -> bool:
 
 
 def _masked(name: str, value: Any) -> Any:
-    return REDACTED if SECRET.search(name) else mask("", value)
+    if SECRET.search(name):
+        return REDACTED
+    return without_quoted_rows(repr(value)) if isinstance(value, Exception) else mask("", value)

@@ -164,6 +164,7 @@ CHANNEL_LAYERS = {
     }
 }
 
+DEFAULT_EXCEPTION_REPORTER = "config.reports.Report"
 DEFAULT_EXCEPTION_REPORTER_FILTER = "config.reports.ReportFilter"
 
 LOGGING = {

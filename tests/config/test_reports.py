@@ -2,9 +2,11 @@
 
 import sys
 
+import psycopg
 import pytest
+from django.db import DatabaseError
 from django.test import RequestFactory
-from django.views.debug import ExceptionReporter
+from django.views.debug import ExceptionReporter, get_exception_reporter_class
 
 from apps.outbox.payload import encode
 
@@ -41,3 +43,35 @@ def test_variables_are_masked(settings, debug):
     assert "redacted" in shown["encode"]["o"]
     assert "redacted" in shown["tolist"]["mine"]
     assert SECRET not in reporter.get_traceback_html()
+
+
+def refuse():
+    try:
+        raise psycopg.Error(f"refused\nDETAIL:  Failing row contains (1, {SECRET}).")
+    except psycopg.Error as error:
+        raise DatabaseError(*error.args) from error
+
+
+def test_rows_that_postgresql_quotes_are_left_out():
+    """
+    The sentence stays; of what it quotes nothing is shown, neither of the error nor of its cause.
+    """
+    request = RequestFactory().get("/")
+    try:
+        refuse()
+    except DatabaseError:
+        reporter = get_exception_reporter_class(request)(request, *sys.exc_info())
+    value = "refused\nDETAIL:  Failing row contains [redacted]"
+    assert value == reporter.get_traceback_data()["exception_value"]
+    for shown in (reporter.get_traceback_html(), reporter.get_traceback_text()):
+        assert "Failing row contains [redacted]" in shown
+        assert SECRET not in shown
+
+
+def test_of_no_error():
+    """
+    A report may be about a record that has none.
+    """
+    request = RequestFactory().get("/")
+    reporter = get_exception_reporter_class(request)(request, None, None, None)
+    assert [] == reporter.get_traceback_data()["frames"]
