@@ -9,9 +9,10 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.timesince import timesince
 
+from . import admin_replay  # noqa: F401  # registers the admin of replays
+from .admin_actions import ReplayActions
 from .admin_dashboard import Dashboard
 from .admin_filters import FILTERS, ordering
-from .admin_replay import ReplayActions
 from .models import NotificationOutbox
 from .redaction import readable
 

@@ -2,13 +2,17 @@
 
 import json
 import re
+import traceback
 from collections.abc import Iterator
 from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
+from django.db import IntegrityError, InterfaceError, OperationalError
 from django.utils.module_loading import import_string
 
 from .conf import outbox_settings
+from .exceptions import CriteriaError
 
 REDACTED, UNREDACTABLE = "[redacted]", "[could not be redacted]"
 
@@ -22,6 +26,9 @@ SECRET = re.compile(
     r"|card[-_]?number|(?:^|[-_])(?:pin|cvc|cvv|iban|ssn|otp)(?:$|[-_])",
     re.IGNORECASE,
 )
+
+#: Errors that are about locks, servers and names, and quote no value in their first line.
+HARMLESS = (CriteriaError, IntegrityError, InterfaceError, OperationalError)
 
 # Where PostgreSQL quotes what it refused: in a row, a line, a text, or among parameters, payloads are.
 _QUOTED = re.compile(
@@ -75,6 +82,16 @@ def without_secrets(text: str, object_type: str, payload: str | None) -> str:
 def without_quoted_rows(text: str) -> str:
     """Return text without what PostgreSQL quotes of rows."""
     return _QUOTED.sub(rf"\1 {REDACTED}", text)
+
+
+def without_values(error: Exception) -> str:
+    """Return what an error is, in a line: its words if they quote no value, else where it was raised."""
+    if isinstance(error, HARMLESS):
+        words = without_quoted_rows(str(error)).partition("\n")[0]
+    else:
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        words = f"raised in {frame.name}, line {frame.lineno} of {Path(frame.filename).name}."
+    return f"{type(error).__name__}: {words}"
 
 
 def _redacted(object_type: str, payload: Any) -> Any:

@@ -7,16 +7,14 @@ is killed leaves nothing half-done, and another goes on.
 
 import logging
 import time
-import traceback
 import uuid
 from collections import Counter
 from collections.abc import Sequence
 from enum import Enum
-from pathlib import Path
 from typing import Any
 
 from django.contrib.auth.base_user import AbstractBaseUser
-from django.db import IntegrityError, InterfaceError, OperationalError, connections, transaction
+from django.db import connections, transaction
 from django.db.models import Max
 from django.db.models.functions import Now
 from django.utils.module_loading import import_string
@@ -25,9 +23,8 @@ from .audit import log, log_rows
 from .bell import ring_on_commit
 from .conf import outbox_settings
 from .criteria import Criteria
-from .exceptions import CriteriaError
 from .models import NotificationOutbox, OutboxQuerySet, Replay
-from .redaction import without_quoted_rows
+from .redaction import without_values
 from .verdicts import SUPERSEDED, Candidate, Verdict, candidates, verdicts
 
 logger = logging.getLogger(__name__)
@@ -41,8 +38,6 @@ LOCK_MS = 500
 IDLE_MS = 10_000
 MEANWHILE = "Replayed before or meanwhile, or pruned."
 OUTBOX = NotificationOutbox._meta.db_table
-#: Errors that are about locks, servers and names, and quote no value in their first line.
-HARMLESS = (CriteriaError, IntegrityError, InterfaceError, OperationalError)
 
 LIMITS = (
     "SELECT set_config('lock_timeout', %s, true),"
@@ -176,22 +171,12 @@ def carry_out_batch(key: uuid.UUID, *, using: str) -> Turn:
         with transaction.atomic(using=using, durable=True):
             return _carry_out_batch(key, using)
     except Exception as error:  # noqa: BLE001  # other replays go on
-        why = _hindrance(error)
+        why = without_values(error)
         extra = {"action": "replay_hindered", "replay": str(key), "error": why}
         logger.warning("A replay can't go on at the moment", extra=extra)
         # This raises, if it is the database that is away.
         _unfinished(using).filter(pk=key).update(hindrance=why)
         return Turn.HINDERED
-
-
-def _hindrance(error: Exception) -> str:
-    """Return what an error is, in a line: where it is not known to be about no values, without its words."""
-    if isinstance(error, HARMLESS):
-        words = without_quoted_rows(str(error)).partition("\n")[0]
-    else:
-        frame = traceback.extract_tb(error.__traceback__)[-1]
-        words = f"raised in {frame.name}, line {frame.lineno} of {Path(frame.filename).name}."
-    return f"{type(error).__name__}: {words}"
 
 
 def _carry_out_batch(key: uuid.UUID, using: str) -> Turn:

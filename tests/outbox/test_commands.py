@@ -265,7 +265,7 @@ class TestStats:
         assert 0 == code
         assert text.startswith("DEGRADED\n  No worker runs: what is committed will wait.")
         assert "Pending: 1, the oldest for " in text
-        assert "A second, in the last 10: 0.3 in, 0.0 out." in text
+        assert "In the last 10 s: 0.3 rows/s in, 0.0 out." in text
         assert "Failed: 2, of which nobody replayed 2; in the last 24 hours: 2." in text
 
     def test_has_the_verdict_of_the_dashboard(self):

@@ -23,8 +23,8 @@ Announce failed rows again, or published ones with --resend.
 
 All filters that are given must match; without any, all failed rows are meant. A row that newer rows of the
 same object follow, or that was sent again since, is left out, unless --superseded; a failed one that was
-replayed before always is. Each row keeps
-its error; who replayed it, when and as what is recorded, and --reason is in the admin's log.
+replayed before always is. Each row keeps its error; who replayed it, when and as what is recorded, and
+--reason is in the admin's log.
 
   manage.py outbox replay --cause 9f86d081884c7d65 --dry-run
   manage.py outbox replay --event UPDATE_TICKET --since 2h --by ann --reason "serializer mended"

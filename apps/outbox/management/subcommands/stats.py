@@ -62,5 +62,5 @@ def _figures(found: Backlog, flow: Rates) -> list[str]:
         f"  without an offset: {found.unnumbered}; waiting for another attempt: {found.retrying}.",
         f"Failed: {found.failed}, of which nobody replayed {found.unreplayed};"
         f" in the last 24 hours: {found.failed_lately}.",
-        f"A second, in the last {RATE_SECONDS:.0f}: {flow.captured:.1f} in, {flow.published:.1f} out.",
+        f"In the last {RATE_SECONDS:.0f} s: {flow.captured:.1f} rows/s in, {flow.published:.1f} out.",
     ]
