@@ -97,15 +97,13 @@ CHORES: dict[Chore, float] = {_replay: REPLAY_SECONDS, _count: 60.0, _prune: PRU
 
 def _do_chores(due: dict[Chore, float]) -> bool:
     """Do what is due, and note when it is again; return whether something was cut short."""
-    is_cut_short = False
-    for chore, seconds in CHORES.items():
-        if time.monotonic() < due.get(chore, 0.0):
-            continue
-        due[chore] = time.monotonic() + seconds
+    cut_short = []
+    for chore in [chore for chore in CHORES if time.monotonic() >= due.get(chore, 0.0)]:
+        due[chore] = time.monotonic() + CHORES[chore]
         with suppress(*DATABASE_AWAY):  # the relay says so
-            if chore():
-                due[chore], is_cut_short = 0.0, True
-    return is_cut_short
+            cut_short += [chore] * chore()
+    due.update(dict.fromkeys(cut_short, 0.0))
+    return bool(cut_short)
 
 
 def _facts(relay: Relay) -> dict[str, Any]:
