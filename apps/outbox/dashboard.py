@@ -5,7 +5,7 @@ from typing import Any
 
 from django.contrib.auth.models import AbstractUser, AnonymousUser
 from django.db import OperationalError, connections, transaction
-from django.urls import NoReverseMatch, reverse
+from django.urls import reverse
 
 from .backlog import backlog
 from .causes import causes
@@ -64,15 +64,10 @@ def _causes(user: AbstractUser | AnonymousUser, most: int, using: str) -> Contex
     return {
         "causes": found[:most],
         "has_more": len(found) > most,
-        "replay_url": _replay_url() if user.has_perm("outbox.replay_notificationoutbox") else None,
+        "replay_url": reverse(REPLAY)
+        if user.has_perm("outbox.replay_notificationoutbox")
+        else None,
     }
-
-
-def _replay_url() -> str | None:
-    try:
-        return reverse(REPLAY)
-    except NoReverseMatch:  # this admin has no such page
-        return None
 
 
 def _within_time(read: Callable[[], Context], using: str) -> Context:

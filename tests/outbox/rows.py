@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from django.utils import timezone
+
 from apps.outbox.models import NotificationOutbox
 
 
@@ -20,3 +22,22 @@ def make(offset: int | None = None, **values: Any) -> NotificationOutbox:
         }
     )
     return NotificationOutbox.objects.get(pk=made.pk)
+
+
+def many_failed(rows: int) -> list[int]:
+    """Return the primary keys of so many failed rows of the stream ``thing:1``, about nothing registered."""
+    made = NotificationOutbox.objects.bulk_create(
+        NotificationOutbox(
+            stream="thing:1",
+            shard=3,
+            offset=n + 1,
+            object_type="thing",
+            object_id=str(n),
+            event="X",
+            payload={},
+            failed_at=timezone.now(),
+            error_type="E",
+        )
+        for n in range(rows)
+    )
+    return [row.pk for row in made]

@@ -11,7 +11,6 @@ from django.contrib.auth.models import Permission
 from django.db import OperationalError, connection, transaction
 from django.db.models.functions import Now
 from django.urls import reverse
-from django.utils import timezone
 
 from apps.outbox import preview as previewing
 from apps.outbox.criteria import Criteria
@@ -20,7 +19,7 @@ from apps.outbox.preview import preview
 from apps.outbox.replay import BATCH, MEANWHILE, carry_out_batch
 from apps.outbox.verdicts import SUPERSEDED
 from tests.database import elsewhere
-from tests.outbox.rows import make
+from tests.outbox.rows import make, many_failed
 
 pytestmark = pytest.mark.django_db(transaction=True)
 LIST = reverse("admin:outbox_notificationoutbox_changelist")
@@ -55,23 +54,6 @@ def failed(offset=1, **values):
 
 def published(offset=1, **values):
     return make(offset, published_at=Now(), object_type="thing", **values)
-
-
-def many(rows):
-    NotificationOutbox.objects.bulk_create(
-        NotificationOutbox(
-            stream="thing:1",
-            shard=3,
-            offset=n + 1,
-            object_type="thing",
-            object_id=str(n),
-            event="X",
-            payload={},
-            failed_at=timezone.now(),
-            error_type="E",
-        )
-        for n in range(rows)
-    )
 
 
 @contextmanager
@@ -310,7 +292,7 @@ class TestProgress:
     @pytest.fixture
     def page(self, console):
         """A replay of more rows than are announced at once."""
-        many(BATCH + 1)
+        many_failed(BATCH + 1)
         return decide(console)
 
     def test_of_many_rows_waits_for_a_worker(self, page):
@@ -382,7 +364,7 @@ def test_the_list_of_replays_is_a_log(console):
     """
     Who decided what, why, and how far it came; nobody changes or deletes it.
     """
-    many(BATCH + 1)
+    many_failed(BATCH + 1)
     running, cancelled = (decide(console).context["replay"] for _ in range(2))
     done = decide(console, "?pks=1&resend=1").context["replay"]
     carry_out_batch(running.pk, using="default")

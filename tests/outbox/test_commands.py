@@ -16,7 +16,6 @@ from django.core.management import CommandError, call_command
 from django.core.management.base import OutputWrapper
 from django.db import DEFAULT_DB_ALIAS, ProgrammingError, connection
 from django.db.models.functions import Now
-from django.utils import timezone
 
 from apps.outbox import shell
 from apps.outbox.dashboard import panel
@@ -28,7 +27,7 @@ from apps.outbox.replay import BATCH
 from apps.outbox.verdicts import SUPERSEDED
 from config.verify.processes import wait_until
 from tests.database import elsewhere, row_locks
-from tests.outbox.rows import make
+from tests.outbox.rows import make, many_failed
 from tests.processes import Site
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -62,23 +61,6 @@ def refusal(*arguments):
 def failed(offset=1, **values):
     defaults = {"object_type": "thing", "object_id": str(offset), "error_type": "E"}
     return make(offset, failed_at=Now(), **{**defaults, **values})
-
-
-def many(rows):
-    NotificationOutbox.objects.bulk_create(
-        NotificationOutbox(
-            stream="thing:1",
-            shard=3,
-            offset=n + 1,
-            object_type="thing",
-            object_id=str(n),
-            event="X",
-            payload={},
-            failed_at=timezone.now(),
-            error_type="E",
-        )
-        for n in range(rows)
-    )
 
 
 BY = ("--by", "demo", "--reason", "mended")
@@ -182,7 +164,7 @@ class TestReplay:
         """
         What a worker has in hand is left to it, and followed to the end.
         """
-        many(BATCH + 1)
+        many_failed(BATCH + 1)
         with Following() as following:
             wait_until(lambda: Replay.objects.filter(announced__gt=0).exists(), "it has begun")
         assert 0 == following.code
@@ -221,7 +203,7 @@ def test_ctrl_c_cancels_a_replay(demo):
     """
     What was announced stays, the rest is left; it exits with 130, and says how to go on.
     """
-    many(12 * BATCH)
+    many_failed(12 * BATCH)
     with Following() as following:
         begun = Replay.objects.filter(announced__gt=BATCH)
         wait_until(begun.exists, "it has begun")

@@ -8,7 +8,6 @@ import pytest
 from django.contrib.admin.models import LogEntry
 from django.db import DEFAULT_DB_ALIAS, connections, transaction
 from django.db.models.functions import Now
-from django.utils import timezone
 
 from apps.outbox import replay as replaying
 from apps.outbox.announcers import announcers, connect, disconnect
@@ -28,7 +27,7 @@ from apps.outbox.replay import (
 )
 from apps.tickets.models import Ticket
 from tests.database import elsewhere, row_locks
-from tests.outbox.rows import make
+from tests.outbox.rows import make, many_failed
 
 pytestmark = pytest.mark.django_db(transaction=True)
 USING = DEFAULT_DB_ALIAS
@@ -60,25 +59,6 @@ def fail():
 def failed(offset, **values):
     """Return a failed row that is about nothing registered."""
     return make(offset, failed_at=Now(), error_type="E", object_type="thing", **values)
-
-
-def many(rows):
-    """Return the primary keys of many failed rows."""
-    made = NotificationOutbox.objects.bulk_create(
-        NotificationOutbox(
-            stream="thing:1",
-            shard=3,
-            offset=n + 1,
-            object_type="thing",
-            object_id=str(n),
-            event="X",
-            payload={},
-            failed_at=timezone.now(),
-            error_type="E",
-        )
-        for n in range(rows)
-    )
-    return [row.pk for row in made]
 
 
 def again():
@@ -114,7 +94,7 @@ class TestOnce:
         """
         However many batches it takes, rows are announced in the order in which they were captured.
         """
-        pks = many(BATCH + 10)
+        pks = many_failed(BATCH + 10)
         replay = carried_out(decided(demo))
         assert pks == again()
         assert (BATCH + 10, BATCH + 10, 0) == (replay.total, replay.announced, replay.refused)
@@ -123,7 +103,7 @@ class TestOnce:
         """
         Two decisions about the same rows, carried out at once, announce each row once between them.
         """
-        pks = set(many(2 * BATCH - 1))
+        pks = set(many_failed(2 * BATCH - 1))
         replays = [decided(user) for user in (demo, other)]
         barrier = threading.Barrier(2)
 
@@ -231,7 +211,7 @@ class TestDeath:
         """
         A worker goes on for as long as it may, and then says that there is more.
         """
-        many(BATCH + 1)
+        many_failed(BATCH + 1)
         replay = decided(demo)
         assert carry_out_all(using=USING, seconds=0) is True
         replay.refresh_from_db()
@@ -243,7 +223,7 @@ def test_rows_replayed_while_a_batch_waits_are_passed_over(demo):
     """
     A batch all of whose rows somebody else replayed is not taken for the end.
     """
-    pks = many(BATCH + 1)
+    pks = many_failed(BATCH + 1)
     first, second = decided(demo), decided(demo)
     taken = threading.Event()
 
@@ -273,7 +253,7 @@ class TestCancel:
         """
         What was announced stays, the rest is left; it is logged who cancelled.
         """
-        many(BATCH + 1)
+        many_failed(BATCH + 1)
         replay = decided(demo)
         assert Turn.MORE is carry_out_batch(replay.pk, using=USING)
         assert cancel(replay.pk, by=other, using=USING) is True
@@ -288,7 +268,7 @@ class TestCancel:
         """
         The rest is one more decision's: rows after where the first one ended.
         """
-        many(BATCH + 1)
+        many_failed(BATCH + 1)
         replay = decided(demo)
         carry_out_batch(replay.pk, using=USING)
         cancel(replay.pk, by=demo, using=USING)

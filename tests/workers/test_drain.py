@@ -10,13 +10,12 @@ from django.conf import settings
 from django.core.management import CommandError, call_command
 from django.db import DEFAULT_DB_ALIAS, connection
 from django.db.models.functions import Now
-from django.utils import timezone
 
 from apps.outbox.criteria import Criteria
 from apps.outbox.models import Minute, NotificationOutbox, Replay
 from apps.outbox.replay import BATCH, decide, last_pk
 from config.verify.processes import PATIENCE, wait_until
-from tests.outbox.rows import make
+from tests.outbox.rows import make, many_failed
 from tests.processes import Site
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -84,20 +83,7 @@ def test_forever_does_what_beat_asks_for(ticket, demo, tmp_path):
     What operators decided is carried out, what is old is pruned, and minutes are counted, without Celery.
     """
     NotificationOutbox.objects.all().delete()
-    made = NotificationOutbox.objects.bulk_create(
-        NotificationOutbox(
-            stream="thing:1",
-            shard=3,
-            offset=n + 1,
-            object_type="thing",
-            object_id=str(n),
-            event="X",
-            payload={},
-            error_type="E",
-            failed_at=timezone.now(),
-        )
-        for n in range(BATCH + 1)
-    )
+    made = many_failed(BATCH + 1)
     old = make(BATCH + 2, published_at=Now() - timedelta(days=8), stream="thing:2")
     replay = decide(
         Criteria(),

@@ -6,10 +6,10 @@ from datetime import timedelta
 import pytest
 from channels.layers import InMemoryChannelLayer
 from django.db.models.functions import Now
-from django.utils import timezone
 
 from apps.outbox.models import Instance, Minute, NotificationOutbox, Replay
 from apps.outbox.replay import BATCH, last_pk
+from tests.outbox.rows import many_failed
 from workers import bell, tasks
 from workers.app import app
 
@@ -110,20 +110,7 @@ class TestCutShort:
 
 def replay_of(rows):
     """Return a decision about so many failed rows."""
-    NotificationOutbox.objects.bulk_create(
-        NotificationOutbox(
-            stream="thing:1",
-            shard=3,
-            offset=n + 1,
-            object_type="thing",
-            object_id=str(n),
-            event="X",
-            payload={},
-            failed_at=timezone.now(),
-            error_type="E",
-        )
-        for n in range(rows)
-    )
+    many_failed(rows)
     return Replay.objects.create(
         criteria={}, last_pk=last_pk(using="default"), total=rows, by_name="ann", reason="mended"
     )
