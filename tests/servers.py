@@ -39,6 +39,8 @@ def pytest_cmdline_main(config: pytest.Config):
             while len(_keepers) < distributed:
                 _keep_servers()
             config.option.numprocesses, config.option.dist = None, "loadscope"
+            # Files of few tests are the slow ones: they must not come last.
+            config.option.loadscopereorder = False
             config.option.tx = [f"popen//env:DATA_DIR={_folder(n)}" for n in range(distributed)]
     return (yield)
 
