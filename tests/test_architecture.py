@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
+TEST_FILES = sorted((ROOT / "tests").rglob("test_*.py"))
 
 #: What each room may import of ours. No arrow back.
 ALLOWED = {
@@ -136,6 +137,40 @@ def test_a_breach_would_be_seen(tmp_path):
     assert {"apps.realtime.groups", "apps.realtime.groups.group_for", "celery"} == imports(
         module, "apps.outbox"
     )
+
+
+def misplaced_tests(source):
+    """Return the names of tests that pytest never collects: those inside a function or an unnamed class."""
+    tree = ast.parse(source)
+    classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
+    scopes = [tree, *(node for node in classes if node.name.startswith("Test"))]
+    collected = [node for scope in scopes for node in scope.body]
+    functions = ast.FunctionDef | ast.AsyncFunctionDef
+    tests = (node for node in ast.walk(tree) if isinstance(node, functions))
+    return [node.name for node in tests if node.name.startswith("test_") and node not in collected]
+
+
+@pytest.mark.parametrize("path", TEST_FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_test_is_collected(path):
+    """
+    A test stands at the top of its module, or in a class there whose name begins with Test.
+    """
+    assert [] == misplaced_tests(path.read_text())
+
+
+def test_a_test_inside_a_function_would_be_seen():
+    """
+    Neither a function nor a class of another name hides a test.
+    """
+    source = """
+def test_a(): pass
+class TestB:
+    def test_c(self):
+        async def test_d(): pass
+class Lengthy:
+    def test_e(self): pass
+"""
+    assert ["test_e", "test_d"] == misplaced_tests(source)
 
 
 def test_nothing_unnamed_has_a_drawer():

@@ -192,18 +192,6 @@ class TestSlow:
             served.cut()
             assert await socket.answers()
 
-
-async def test_sockets_are_counted(demo, ticket):
-    """
-    With their subscriptions, for who asks from another thread.
-    """
-    before = count_sockets()
-    async with signed_in(demo) as socket:
-        await socket.send({"object_type": "me", "id": "me"})
-        await socket.receive()
-        assert (before[0] + 1, before[1] + 1) == await asyncio.to_thread(count_sockets)
-    assert before == count_sockets()
-
     async def test_a_server_that_ends_it_meanwhile_is_obeyed(self, demo, ticket):
         """
         Whoever cancels the consumer ends it, whatever it waits for; it leaves its groups.
@@ -252,6 +240,18 @@ async def test_sockets_are_counted(demo, ticket):
                 await socket.send({"action": "ping"})
             await until(lambda: served.is_closed)
             assert {} == served.channel_layer._get_layer().groups
+
+
+async def test_sockets_are_counted(demo, ticket):
+    """
+    With their subscriptions, for who asks from another thread.
+    """
+    before = count_sockets()
+    async with signed_in(demo) as socket:
+        await socket.send({"object_type": "me", "id": "me"})
+        await socket.receive()
+        assert (before[0] + 1, before[1] + 1) == await asyncio.to_thread(count_sockets)
+    assert before == count_sockets()
 
 
 async def test_heartbeats_come_by_themselves(settings, demo):
