@@ -145,11 +145,14 @@ class Relay:
     def _take_turn(self, shard: int, tried: bool, drained: Drained) -> bool:
         """Publish a batch of the shard; return whether it was free. Raises ChannelLayerError."""
         try:
-            # Committed before anything is published: an offset never gets a second content.
-            claimed = claim(shard, using=self.using, tried=tried, limit=self._most)
+            return self._claim_and_publish(shard, tried, drained)
         except ShardBusyError as error:
             logger.warning("%s", error, extra={"action": "shard_busy"})
             return False
+
+    def _claim_and_publish(self, shard: int, tried: bool, drained: Drained) -> bool:
+        # Committed before anything is published: an offset never gets a second content.
+        claimed = claim(shard, using=self.using, tried=tried, limit=self._most)
         drained.numbered += claimed.numbered
         if claimed.left:
             self._note_death(claimed, drained)

@@ -7,6 +7,7 @@ OutboxError
     UnannouncedWriteError
     CriteriaError
     ShardBusyError
+        LockLostError
     WorkerDiedError
 """
 
@@ -40,10 +41,18 @@ class CriteriaError(OutboxError, ValueError):
 
 
 class ShardBusyError(OutboxError):
-    """Somebody else holds what the numbering of a shard needs, for longer than they should."""
+    """A shard is left for later, since another transaction holds a lock for longer than it should."""
+
+    why = "another transaction holds a lock."
 
     def __init__(self, shard: int) -> None:
-        super().__init__(f"Shard {shard} can't be numbered: another transaction holds a lock.")
+        super().__init__(f"Shard {shard} is left for later: {self.why}")
+
+
+class LockLostError(ShardBusyError):
+    """PostgreSQL has taken a shard's lock from this process, with all that it wrote under the lock."""
+
+    why = "this process lost its lock, since it did nothing for LOCK_IDLE_SECONDS. Perhaps it was stopped."
 
 
 class WorkerDiedError(OutboxError):

@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from django.db import OperationalError, connections, transaction
-from psycopg.errors import LockNotAvailable
+from django.db import InternalError, OperationalError, connections, transaction
+from psycopg.errors import IdleInTransactionSessionTimeout, LockNotAvailable
 
 from .conf import outbox_settings
-from .exceptions import ShardBusyError
+from .exceptions import LockLostError, ShardBusyError
 
 #: First halves of the advisory locks' keys; the second half is the shard.
 NUMBERING, PUBLISHING = 0x6E756D62, 0x7075626C
@@ -21,6 +21,12 @@ AT_LEAST_LOCAL = (
 #: An outcome that is forgotten in a crash is a row published again, at the offset that it has.
 OFF = "'off'"
 
+#: What PostgreSQL says when it ends a transaction for a lock, and what it means here.
+REASONS: dict[type[BaseException | None], type[ShardBusyError]] = {
+    LockNotAvailable: ShardBusyError,
+    IdleInTransactionSessionTimeout: LockLostError,
+}
+
 
 @contextmanager
 def numbering_lock(shard: int, *, using: str) -> Iterator[None]:
@@ -29,22 +35,21 @@ def numbering_lock(shard: int, *, using: str) -> Iterator[None]:
 
     Its holders are done within milliseconds, or cut off by PostgreSQL. No statement that reads takes the
     lock, so that the snapshot of the next one is younger than the lock.
-    Raises ShardBusyError if it, or a row that is written under it, can't be had in time.
+    Raises ShardBusyError if it, or a row that is written under it, can't be had in time; LockLostError.
     """
-    try:
-        with transaction.atomic(using=using, durable=True):
-            _begin(AT_LEAST_LOCAL, "pg_advisory_xact_lock", NUMBERING, shard, using)
-            yield
-    except OperationalError as error:
-        if isinstance(error.__cause__, LockNotAvailable):
-            raise ShardBusyError(shard) from error
-        raise
+    with _transaction(shard, using):
+        _begin(AT_LEAST_LOCAL, "pg_advisory_xact_lock", NUMBERING, shard, using)
+        yield
 
 
 @contextmanager
 def publishing_lock(shard: int, *, using: str) -> Iterator[bool]:
-    """Hold the right to publish a shard, in a transaction of its own; False if another has it."""
-    with transaction.atomic(using=using, durable=True):
+    """
+    Hold the right to publish a shard, in a transaction of its own; False if another has it.
+
+    Raises ShardBusyError if a row that is written under it can't be had in time; LockLostError.
+    """
+    with _transaction(shard, using):
         yield _begin(OFF, TRY, PUBLISHING, shard, using) is True
 
 
@@ -53,6 +58,18 @@ def publishing_is_free(shard: int, *, using: str) -> bool:
     with connections[using].cursor() as cursor:
         cursor.execute(f"SELECT {TRY}(%s, %s)", [PUBLISHING, shard])
         return cursor.fetchone()[0] is True
+
+
+@contextmanager
+def _transaction(shard: int, using: str) -> Iterator[None]:
+    """Open a transaction. Raises an error of ours if PostgreSQL ended it for a lock."""
+    try:
+        with transaction.atomic(using=using, durable=True):
+            yield
+    except (InternalError, OperationalError) as error:
+        if reason := REASONS.get(type(error.__cause__)):
+            raise reason(shard) from error
+        raise
 
 
 def _begin(synchronous_commit: str, lock: str, key: int, shard: int, using: str) -> object:

@@ -1,6 +1,5 @@
 """Publishing: rows are handed to the channel layer. What becomes of them there is not its affair."""
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,6 +8,7 @@ from channels.layers import get_channel_layer
 
 from ..outbox.rows import Row
 from .conf import realtime_settings
+from .deadlines import timeout
 from .envelope import envelope
 from .groups import group_for
 
@@ -43,11 +43,11 @@ async def publish(rows: Sequence[Row]) -> Published:
     outcome, messages = _shown(rows)
     seconds = realtime_settings().PUBLISH_SECONDS
     try:
-        async with asyncio.timeout(seconds * BATCH_SHARE):
+        async with timeout(seconds * BATCH_SHARE):
             await _send(messages or [_probe(rows)])
     except Exception as error:  # noqa: BLE001  # what it is shows in whether the layer takes anything
         # Asked on the way of the first of them, since each host may be there or not.
-        async with asyncio.timeout(seconds * (1 - BATCH_SHARE)):
+        async with timeout(seconds * (1 - BATCH_SHARE)):
             await _send([_probe(rows)])
         if len(outcome.rows) == 1:
             return Published(failures=[*outcome.failures, (outcome.rows[0], error)])
