@@ -17,13 +17,15 @@ KNOWN_SECONDS = 3600.0
 
 TABLE = Instance._meta.db_table
 
-# A process id that is used again is another instance: the one before has been silent for a while.
+# A process id that is used again is another instance: the one before has been silent for a while. A process
+# that was stopped was silent too, but it reports the same start.
 REPORT = f"""
 INSERT INTO {TABLE} AS known (name, kind, facts, started_at, seen_at)
 VALUES (%(name)s, %(kind)s, %(facts)s::jsonb, statement_timestamp(), statement_timestamp())
 ON CONFLICT (name) DO UPDATE SET kind = EXCLUDED.kind, facts = EXCLUDED.facts,
     started_at = CASE
-        WHEN known.seen_at > EXCLUDED.seen_at - make_interval(secs => %(alive)s)
+        WHEN known.facts->'since' = EXCLUDED.facts->'since'
+            OR known.seen_at > EXCLUDED.seen_at - make_interval(secs => %(alive)s)
         THEN known.started_at ELSE EXCLUDED.started_at
     END,
     seen_at = EXCLUDED.seen_at

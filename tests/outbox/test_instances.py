@@ -71,6 +71,20 @@ def test_a_process_id_may_come_again(instance):
     assert Instance.objects.get().seen_at == seen.started_at
 
 
+def test_who_was_stopped_has_not_started_again():
+    """
+    An instance that says since when it runs keeps its start, however long it was silent.
+    """
+    report(NAME, "worker", {"since": "then"}, using=DEFAULT_DB_ALIAS)
+    silent_for(ALIVE_SECONDS + 1)
+    started = Instance.objects.get().started_at
+    report(NAME, "worker", {"since": "then"}, using=DEFAULT_DB_ALIAS)
+    assert started == Instance.objects.get().started_at
+    silent_for(ALIVE_SECONDS + 1)
+    report(NAME, "worker", {"since": "later"}, using=DEFAULT_DB_ALIAS)
+    assert started < Instance.objects.get().started_at
+
+
 def test_who_ends_in_order_is_not_missed(instance):
     """
     A withdrawn instance is not known; to withdraw twice does no harm.
