@@ -237,6 +237,26 @@ test("a page that slept asks whether anybody is there, and knows in seconds", as
   }
 });
 
+test("a page that slept for longer than two heartbeats asks before it gives its socket up", (t) => {
+  const server = following(t);
+  const { now } = Date;
+  // In steps: all timers of a step see its end.
+  const pass = (seconds) => [...Array(seconds)].forEach(() => server.pass(1_000));
+  pass(24);
+  server.say({ type: "ping" });
+  pass(49);
+  const before = server.socket.sent.length;
+  Date.now = () => now() + 60_000;
+  t.after(() => (Date.now = now));
+  pass(1);
+  assert.deepEqual([{ action: "ping" }], server.socket.sent.slice(before));
+  server.say(update(6)); // it came meanwhile
+  pass(49);
+  assert.equal("live", server.connection.state);
+  pass(1);
+  assert.deepEqual(["offline", "silence"], [server.connection.state, server.states.at(-1)[1].reason]);
+});
+
 test("a page that wakes up looks at once: at its socket, or for a new one", async (t) => {
   const target = new EventTarget();
   Object.assign(globalThis, {

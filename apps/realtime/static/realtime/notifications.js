@@ -19,7 +19,7 @@ const ENTRY_BYTES = 400;
 /** How long a server may take to say hello, and to answer when it is asked whether it is still there. */
 const HELLO_MS = 15_000;
 const PROBE_MS = 5_000;
-/** What slept this long wakes up with a socket that may be dead. */
+/** A page that slept twice as long may have a dead socket. A hidden one has its timers a minute late. */
 const PULSE_MS = 30_000;
 /** No server means to be waited for longer. Timers of weeks go off at once. */
 const HOUR_MS = 3_600_000;
@@ -303,7 +303,6 @@ class Connection {
   /** The state without a socket that was greeted. */
   #link = "idle";
   #state = "";
-  #pulseAt = 0;
 
   constructor(/** @type {Options} */ options) {
     this.#options = options;
@@ -413,14 +412,25 @@ class Connection {
     socket.close();
   }
 
-  #later(/** @type {string} */ name, /** @type {number} */ ms, /** @type {() => void} */ act) {
+  /** Act after a time. It is told by how much it comes late, or early: clocks jump, and pages sleep. */
+  #later(
+    /** @type {string} */ name,
+    /** @type {number} */ ms,
+    /** @type {(late: number) => void} */ act,
+  ) {
+    const due = Date.now() + ms;
     clearTimeout(this.#timers[name]);
-    this.#timers[name] = setTimeout(act, ms);
+    this.#timers[name] = setTimeout(() => act(Date.now() - due), ms);
   }
 
-  /** Without a word in this time the socket is given up. A timer, since clocks jump. */
+  /**
+   * Give the socket up if nothing comes in this time. A page that slept meanwhile asks the server first: what
+   * came may wait to be read.
+   */
   #watch(/** @type {number} */ ms) {
-    this.#later("silence", ms, () => this.#lose(SILENT, "silence"));
+    this.#later("silence", ms, (late) =>
+      this.#isGreeted && late > PROBE_MS ? this.#probe() : this.#lose(SILENT, "silence"),
+    );
   }
 
   #probe() {
@@ -428,13 +438,12 @@ class Connection {
     this.#send({ action: "ping" });
   }
 
-  /** Finds that it has slept: then much more time has passed than between two pulses. */
+  /** Find out, at each pulse, whether the page has slept. */
   #pulse() {
-    const now = Date.now();
-    const hasSlept = Math.abs(now - this.#pulseAt) > 3 * PULSE_MS;
-    this.#pulseAt = now;
-    this.#later("pulse", PULSE_MS, () => this.#pulse());
-    if (hasSlept) this.#probe();
+    this.#later("pulse", PULSE_MS, (late) => {
+      this.#pulse();
+      if (Math.abs(late) > 2 * PULSE_MS) this.#probe();
+    });
   }
 
   // Frames
@@ -483,7 +492,6 @@ class Connection {
       this.#watch(2 * this.#heartbeatMs);
       // A server that greets and ends, again and again, must not be asked ever more often.
       this.#later("calm", this.#window.max_ms, () => (this.#failures = 0));
-      this.#pulseAt = Date.now();
       this.#pulse();
       this.#flush();
     }
