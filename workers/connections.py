@@ -1,7 +1,6 @@
 """One client's connection: none may be half made, silent, too loud, or never read."""
 
 import asyncio
-import time
 from typing import Any
 
 from daphne.ws_protocol import WebSocketProtocol
@@ -9,6 +8,7 @@ from twisted.web.http import HTTPChannel
 
 from apps.realtime.close_codes import CloseCode
 from apps.realtime.conf import realtime_settings
+from apps.realtime.deadlines import Countdown, clock
 
 from .metrics import note_closed
 
@@ -43,6 +43,13 @@ class HTTPConnection(HTTPChannel):
         if not self.is_in_head:
             super().resetTimeout()
 
+    def timeoutConnection(self) -> None:
+        """Called when the time is over. If this process was stopped meanwhile, the client has the rest."""
+        if self.is_in_head and (left := self.head_until - clock().now) > 0:
+            self.setTimeout(left)
+        else:
+            super().timeoutConnection()
+
     def allHeadersReceived(self) -> None:
         """Called when the head is there. What follows is Twisted's to wait for."""
         self.is_in_head = False
@@ -51,7 +58,9 @@ class HTTPConnection(HTTPChannel):
 
     def _begin_head(self) -> None:
         self.is_in_head = True
-        self.setTimeout(realtime_settings().HANDSHAKE_SECONDS)
+        seconds = realtime_settings().HANDSHAKE_SECONDS
+        self.head_until = clock().now + seconds
+        self.setTimeout(seconds)
 
 
 class NotificationProtocol(WebSocketProtocol):
@@ -66,8 +75,9 @@ class NotificationProtocol(WebSocketProtocol):
         """Called when HTTP hands the connection over."""
         self.drained = asyncio.Event()
         self.drained.set()
-        self.abortion: Any = None
-        self.heard_at = self.pinged_at = time.monotonic()
+        self.abortion: Countdown | None = None
+        self.clock = clock()
+        self.opened_at = self.heard_at = self.pinged_at = self.clock.now
         # HTTP's own producer is still there.
         self.transport.unregisterProducer()
         self.transport.registerProducer(self, True)
@@ -101,14 +111,12 @@ class NotificationProtocol(WebSocketProtocol):
         """Called when all is said. The transport then empties its buffer, but not for ever."""
         super().dropConnection(abort)
         if not abort:
-            self.abortion = self.factory.reactor.callLater(
-                FAREWELL_SECONDS, self.transport.abortConnection
-            )
+            self.abortion = Countdown(FAREWELL_SECONDS, self.transport.abortConnection)
 
     def connectionLost(self, reason: Any) -> None:
         """Called when there is no connection any more, whoever ended it."""
         self.drained.set()
-        if self.abortion is not None and self.abortion.active():
+        if self.abortion is not None:
             self.abortion.cancel()
         note_closed(self.localCloseCode if self.closedByMe else self.remoteCloseCode)
         super().connectionLost(reason)
@@ -117,7 +125,7 @@ class NotificationProtocol(WebSocketProtocol):
 
     def onMessage(self, payload: bytes, is_binary: bool) -> None:
         """Called with each frame. None is kept for an application that has been told to end."""
-        self.heard_at = time.monotonic()
+        self.heard_at = self.clock.now
         if self.state != self.STATE_OPEN:
             return
         # Twice what a client may have to say at once: all its subscriptions.
@@ -128,13 +136,17 @@ class NotificationProtocol(WebSocketProtocol):
 
     def onPing(self, payload: bytes) -> None:
         """Called with a ping. Who doesn't read isn't answered: the answers would pile up."""
-        self.heard_at = time.monotonic()
+        self.heard_at = self.clock.now
         if self.drained.is_set():
             super().onPing(payload)
 
     def onPong(self, payload: bytes) -> None:
         """Called with a pong, asked for or not."""
-        self.heard_at = time.monotonic()
+        self.heard_at = self.clock.now
+
+    def duration(self) -> float:
+        """Return for how long it has been open: Daphne ends a slow handshake, and a socket after a day."""
+        return self.clock.now - self.opened_at
 
     def check_timeouts(self) -> None:
         """Called every other second."""
@@ -143,7 +155,7 @@ class NotificationProtocol(WebSocketProtocol):
             self._check_heartbeat()
 
     def _check_heartbeat(self) -> None:
-        now, seconds = time.monotonic(), realtime_settings().HEARTBEAT_SECONDS
+        now, seconds = self.clock.now, realtime_settings().HEARTBEAT_SECONDS
         is_asked = self.pinged_at > self.heard_at
         if is_asked and now - self.heard_at >= 2 * seconds:
             self.sendClose(int(CloseCode.UNHEARD))

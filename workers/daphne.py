@@ -53,8 +53,12 @@ class NotificationServer(Server):
         """Called when the factories are made, before the first connection."""
         self.http_factory.protocol = HTTPConnection
         self.ws_factory.protocol = NotificationProtocol
-        # By default a failure drops the connection.
-        self.ws_factory.setProtocolOptions(failByDrop=False, closeHandshakeTimeout=FAREWELL_SECONDS)
+        # By default a failure drops the connection. Daphne sees to it that no handshake takes too long.
+        self.ws_factory.setProtocolOptions(
+            failByDrop=False,
+            openHandshakeTimeout=0,
+            closeHandshakeTimeout=FAREWELL_SECONDS,
+        )
 
     def listen_success(self, port: Any) -> None:
         """Called when a port is listened to."""

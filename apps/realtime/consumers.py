@@ -9,6 +9,7 @@ from .close_codes import CloseCode
 from .commands import Command, Request, parse, read
 from .conf import realtime_settings
 from .database import DATABASE_AWAY, in_database
+from .deadlines import timeout
 from .exceptions import CommandError
 from .forwarding import note_away
 from .groups import group_for
@@ -29,7 +30,7 @@ class NotificationConsumer(SubscribingSocket):
         await self.send({"type": "websocket.accept"})
         try:
             refuse_origin(self.scope)
-            async with asyncio.timeout(realtime_settings().DATABASE_SECONDS), rounds().door:
+            async with timeout(realtime_settings().DATABASE_SECONDS), rounds().door:
                 user, self.rights_offset = await in_database(come_in, self.scope)
         except RefusedError as refusal:
             await self.close(refusal.code)
@@ -42,11 +43,10 @@ class NotificationConsumer(SubscribingSocket):
             await self.close(CloseCode.TOO_MANY)
             return
         self.user, self.credentials = user, credentials(self.scope)
-        now = asyncio.get_running_loop().time()
-        self._bucket = TokenBucket(now)
+        self._bucket = TokenBucket(asyncio.get_running_loop().time())
         #: Refusals in a row that a client in its senses would not earn.
         self._abuse: Counter[str] = Counter()
-        self.heartbeat_at = now + realtime_settings().HEARTBEAT_SECONDS
+        self.heartbeat_at = self.clock.now + realtime_settings().HEARTBEAT_SECONDS
         rounds().enter(self)
         if await self.join(group_for(self.rights)):
             await self.send_frame(frames.hello(str(user.get_username())))
@@ -60,8 +60,7 @@ class NotificationConsumer(SubscribingSocket):
 
     async def heartbeat(self, message: Message) -> None:
         """Called when it is time for a sign of life."""
-        now = asyncio.get_running_loop().time()
-        self.heartbeat_at = now + realtime_settings().HEARTBEAT_SECONDS
+        self.heartbeat_at = self.clock.now + realtime_settings().HEARTBEAT_SECONDS
         await self.send_frame(frames.ping())
 
     # Commands

@@ -17,6 +17,7 @@ from django.db import (
 )
 
 from .conf import realtime_settings
+from .deadlines import timeout
 from .metrics import present
 
 P = ParamSpec("P")
@@ -121,7 +122,7 @@ def _tidy(function: Callable[P, T]) -> Callable[P, T]:
 
 async def _awaited(future: "Future[T]", *, is_shared: bool = False) -> T:
     result = asyncio.wrap_future(future)
-    async with asyncio.timeout(realtime_settings().DATABASE_SECONDS):
+    async with timeout(realtime_settings().DATABASE_SECONDS):
         # Whoever gives up takes back what nobody has begun, unless others wait for it, too.
         return await (asyncio.shield(result) if is_shared else result)
 

@@ -1,6 +1,5 @@
 """What a socket is sent of what it follows: each offset once, in order, or a word that it isn't so."""
 
-import asyncio
 import json
 import logging
 from collections.abc import Callable
@@ -164,11 +163,11 @@ class ForwardingSocket(Socket):
             await self.close(ruling.code)
         for subscription in filter(self._is_followed, ruling.lost):
             await self._end(subscription, "revoked")
-        now = asyncio.get_running_loop().time()
         for subscription in filter(self._is_followed, ruling.gone):
             # Its deletion is on its way, and with it the end.
-            subscription.gone_since = subscription.gone_since or now
-            if now - subscription.gone_since >= realtime_settings().POSITION_CHECK_SECONDS:
+            subscription.gone_since = subscription.gone_since or self.clock.now
+            waited = self.clock.now - subscription.gone_since
+            if waited >= realtime_settings().POSITION_CHECK_SECONDS:
                 await self._end(subscription, "deleted")
 
     def _is_followed(self, subscription: Subscription) -> bool:

@@ -12,6 +12,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from .deadlines import sleep
+
 logger = logging.getLogger(__name__)
 
 CONNECT_SECONDS = 2.0
@@ -178,7 +180,7 @@ class Link:
             if heard != self._heard:
                 continue
             await pubsub.ping()
-            await asyncio.sleep(ANSWER_SECONDS)
+            await sleep(ANSWER_SECONDS)
             if heard == self._heard:
                 raise RedisConnectionError("it does not answer")
 

@@ -12,6 +12,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, InvalidURI, WebSocketException
 
 from .close_codes import CloseCode
+from .deadlines import timeout
 from .standing import FrameError
 
 logger = logging.getLogger(__name__)
@@ -112,7 +113,7 @@ class Reconnecting(ABC):
             self.leave()
 
     async def _next(self, socket: ClientConnection, seconds: float) -> dict[str, Any]:
-        async with asyncio.timeout(seconds):
+        async with timeout(seconds):
             text = await socket.recv()
         self.received += len(text)
         return read(text)

@@ -14,6 +14,7 @@ from ..outbox.models import shard_of
 from ..outbox.numbering import number_overdue
 from .conf import realtime_settings
 from .database import DATABASE_AWAY, in_rounds, limited
+from .deadlines import clock
 from .metrics import BEHIND, LOST, present
 from .positions import batches, compare, is_doubtful, positions_of
 from .rights import IN_THE_DARK, rule
@@ -93,7 +94,7 @@ class Rounds:
 
     async def look_at_clients(self) -> None:
         """Remind each socket whose time it is of its heartbeat; cut off those whose clients take nothing."""
-        now, patience = asyncio.get_running_loop().time(), realtime_settings().SLOW_SECONDS
+        now, patience = clock().now, realtime_settings().SLOW_SECONDS
         for socket in self.sockets:
             if now >= socket.heartbeat_at:
                 socket.remind("heartbeat")

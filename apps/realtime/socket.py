@@ -13,6 +13,7 @@ from channels.layers import get_channel_layer
 from .authentication import Credentials
 from .close_codes import CloseCode
 from .conf import realtime_settings
+from .deadlines import clock, timeout
 from .grants import rights_stream
 from .groups import group_for
 from .rights import KEEP, Holding
@@ -39,7 +40,7 @@ class Socket(AsyncConsumer):
         self.ruling = KEEP
         self.is_closed = False
         self.heartbeat_at = 0.0
-        #: When somebody began to wait for the client to take what it is sent, and who.
+        #: When a task began to wait for the client to take a frame, by the socket's clock, and which.
         self.sending_since: float | None = None
         #: What a user asks of the database, whatever the socket, is asked one after the other.
         self.asking = asyncio.Semaphore()
@@ -50,7 +51,7 @@ class Socket(AsyncConsumer):
         self._turn = asyncio.Lock()
         self._reminders: dict[tuple[str, str], None] = {}
         self._reminding: asyncio.Task[None] | None = None
-        self._loop = asyncio.get_running_loop()
+        self.clock = clock()
         self.channel_layer = get_channel_layer(self.channel_layer_alias)
         self.channel_name = ""
         await self._layer_does(self._open_channel())
@@ -109,7 +110,7 @@ class Socket(AsyncConsumer):
         """Send, and wait until the client can take more; unless somebody loses patience with it."""
         if self.is_closed:
             return
-        self.sending_since, self._sender = self._loop.time(), asyncio.current_task()
+        self.sending_since, self._sender = self.clock.now, asyncio.current_task()
         try:
             await self.base_send(message)
         except asyncio.CancelledError:
@@ -138,7 +139,7 @@ class Socket(AsyncConsumer):
             with suppress(
                 TimeoutError
             ):  # a server may have it wait, too; then the client is gone for good
-                async with asyncio.timeout(realtime_settings().SLOW_SECONDS):
+                async with timeout(realtime_settings().SLOW_SECONDS):
                     await self.base_send({"type": "websocket.close", "code": int(code)})
 
     # What it has

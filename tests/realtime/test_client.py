@@ -5,6 +5,7 @@ import json
 import socket
 import subprocess
 import sys
+import time
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 
@@ -472,6 +473,26 @@ async def test_silence_is_a_dead_link():
     async with server.running() as url, Client(url, window=AT_ONCE) as client:
         assert [1, 2] == await offsets(await client.subscribe("ticket", "a"), 2)
     assert 2 == server.sockets
+
+
+async def test_an_absence_is_no_silence():
+    """
+    What came while this process was held up, for longer than two heartbeats, is read: the socket stays.
+    """
+
+    async def script(talk):
+        await talk.greet(heartbeat_seconds=1)
+        await talk.answer()
+        await talk.say(update(1))
+        await talk.say({"type": "ping"})
+        await talk.hear()  # from now on the client waits for what comes next
+        time.sleep(2.5)  # noqa: ASYNC251  # it holds up the loop of both
+        await talk.say(update(2))
+
+    server = Server(script, steady)
+    async with server.running() as url, Client(url, window=AT_ONCE) as client:
+        assert [1, 2] == await offsets(await client.subscribe("ticket", "a"), 2)
+    assert 1 == server.sockets
 
 
 async def test_who_takes_nothing_lets_the_server_wait():

@@ -1,10 +1,9 @@
 """Rights whose end no push says: found within a time."""
 
-import asyncio
-
 import pytest
 from django.db import connection
 
+from apps.realtime.deadlines import clock
 from apps.realtime.rounds import rounds
 from apps.tickets.models import Ticket
 from tests.realtime.losing import cookie_of, delete_members, reauthorise, remove
@@ -103,7 +102,7 @@ class TestWithoutAPush:
             await until(_gone)
             assert await socket.answers()
             settings.REALTIME = {"POSITION_CHECK_SECONDS": 0.1, "REAUTHORISE_SECONDS": 1000}
-            await until(lambda: asyncio.get_running_loop().time() - _gone()[0] > 0.1)
+            await until(lambda: clock().now - _gone()[0] > 0.1)
             await rounds().check_positions()
             frame = await socket.receive()
         assert ("unsubscribed", "deleted") == (frame["type"], frame["reason"])
