@@ -120,7 +120,7 @@ def run(pair: str, interpreters: dict[str, Path], arguments: list[str]) -> str:
     files += ["-c", f"requirements/django-{django}.txt"]
     commands = {
         "making the environment": [str(interpreters[python]), "-m", "venv", str(environment)],
-        "installing": [inside, "-m", "pip", "install", "-q", *files],
+        "installing": [inside, "-m", "pip", "install", "-qq", *files],
         "pytest": [inside, "-m", "pytest", "-n", "2", "--no-cov", *arguments],
     }
     for step, command in commands.items():
