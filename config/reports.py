@@ -20,7 +20,8 @@ class Report(ExceptionReporter):
         """Called for each report."""
         found: dict[str, Any] = super().get_traceback_data()
         if "exception_value" in found:
-            found["exception_value"] = without_quoted_rows(found["exception_value"])
+            # Django 5.2 gives the text of the exception, later versions the exception.
+            found["exception_value"] = without_quoted_rows(str(found["exception_value"]))
         for frame in found["frames"]:
             if frame["exc_cause"] is not None:
                 frame["exc_cause"] = without_quoted_rows(str(frame["exc_cause"]))

@@ -53,6 +53,7 @@ INSTALLED_APPS = [
     "django.contrib.contenttypes",
     "django.contrib.sessions",
     "django.contrib.messages",
+    "django.contrib.postgres",  # which fields of the outbox need
     "django.contrib.staticfiles",
     "rest_framework",
     "rest_framework.authtoken",

@@ -6,7 +6,7 @@ from itertools import chain
 from typing import Any
 
 from django.core.exceptions import FieldDoesNotExist
-from django.db import models, transaction
+from django.db import connections, models, transaction
 from django.db.models import BooleanField, Q
 from django.db.models.expressions import RawSQL
 
@@ -102,7 +102,7 @@ def _upsert(
     fresh = [(instance, instance.pk, instance._state.adding) for instance in objs]
     before = locked(model, using, matching | _by_key(objs))
     while True:
-        savepoint = transaction.savepoint(using)
+        savepoint = _savepoint(using)
         created = insert()
         after = {row.pk: row for row in everything.filter(matching | _by_key(objs))}
         if all(row.pk in before or not row._was_there for row in after.values()):
@@ -112,12 +112,19 @@ def _upsert(
             instance.pk, instance._state.adding = pk, adding
         again = locked(model, using, matching | _by_key(objs))
         if again.keys() <= before.keys():
-            savepoint, created = transaction.savepoint(using), insert()
+            savepoint, created = _savepoint(using), insert()
             after = {row.pk: row for row in everything.filter(matching | _by_key(objs))}
             break
         before = again
     transaction.savepoint_commit(savepoint, using)
     return created, before, after
+
+
+def _savepoint(using: str) -> str:
+    """Return a new savepoint. Django 6.1 renamed ``transaction.savepoint()``; this is what it calls."""
+    savepoint = connections[using].savepoint()
+    assert savepoint is not None  # there is one in every transaction
+    return savepoint
 
 
 def _by_key(objs: Iterable[Any]) -> Q:

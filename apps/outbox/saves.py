@@ -64,10 +64,12 @@ def save_table(
     return was_there
 
 
-def update_row(
-    original: Callable[..., bool], instance: models.Model, rows: Any, *args: Any
-) -> bool:
-    """Update a row of an instance by Django's ``original``; return whether there was one."""
+def update_row(original: Callable[..., Any], instance: models.Model, rows: Any, *args: Any) -> Any:
+    """
+    Update a row of an instance by Django's ``original``; return its result.
+
+    The result is true if there was a row. Django 5.2 returns a boolean, later versions the row's values.
+    """
     seen = _save_of(instance)
     return original(instance, rows, *args) if seen is None else seen.update(original, rows, *args)
 
@@ -107,7 +109,7 @@ class _Save:
                 is_absent = is_new and issubclass(announcer.model, _concrete(self.instance))
                 self.before[announcer] = None if is_absent else self._row(announcer.model)
 
-    def update(self, original: Callable[..., bool], rows: Any, *args: Any) -> bool:
+    def update(self, original: Callable[..., Any], rows: Any, *args: Any) -> Any:
         """
         Update the row if it is what the instance takes it for; else look at it first.
 
@@ -115,8 +117,10 @@ class _Save:
         """
         if self.known:
             as_expected = all(vars(self.instance)[name] == v for name, v in self.expected.items())
-            if as_expected and original(self.instance, rows.filter(**self.expected), *args):
-                return True
+            if as_expected and (
+                result := original(self.instance, rows.filter(**self.expected), *args)
+            ):
+                return result
             self.before |= {announcer: self._row(announcer.model) for announcer in self.known}
             self.known = []
         return original(self.instance, rows, *args)

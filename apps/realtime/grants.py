@@ -34,7 +34,7 @@ def rights_stream(user_pk: Any) -> str:
 
 def session_mark(session_key: str) -> str:
     """Return what stands for a session where its key must not be."""
-    return salted_hmac(__name__, session_key).hexdigest()
+    return salted_hmac(__name__, session_key, algorithm="sha256").hexdigest()
 
 
 def rights_announcer(

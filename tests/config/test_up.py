@@ -15,17 +15,16 @@ from django.conf import settings
 
 from config.verify.processes import free_port, wait_until
 
+#: Variables of the tests, which a person who starts `up` for the first time doesn't have.
+OURS = {"DATABASE_URL", "REDIS_URL", "DEBUG", "SECRET_KEY", "DJANGO_SETTINGS_MODULE"}
+
 
 class Run:
     """A command of manage.py in a folder of its own, and what it says."""
 
     def __init__(self, data_dir, *command, **environment):
         self.port, self.daphne_port = free_port(), free_port()
-        inherited = {
-            name: value
-            for name, value in os.environ.items()
-            if name not in ("DATABASE_URL", "REDIS_URL", "DEBUG", "SECRET_KEY")
-        }
+        inherited = {name: value for name, value in os.environ.items() if name not in OURS}
         self.process = subprocess.Popen(
             [sys.executable, "manage.py", *command],
             cwd=settings.BASE_DIR,
