@@ -19,10 +19,10 @@ from apps.realtime.routing import websocket
 from apps.tickets.live import TicketType
 from apps.tickets.models import Project
 from tests.database import accept_connections, refuse_connections
+from tests.waiting import PATIENCE
 from workers.relay import Relay
 
 T = TypeVar("T")
-PATIENCE = 20
 
 
 async def in_thread(function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
@@ -125,7 +125,7 @@ async def connected(headers: list[tuple[bytes, bytes]]) -> AsyncIterator[Socket]
     try:
         yield Socket(communicator)
     finally:
-        await communicator.disconnect()
+        await communicator.disconnect(timeout=PATIENCE)
         await reads_have_ended()
 
 
@@ -151,13 +151,6 @@ async def signed_in(user: Any) -> AsyncIterator[Socket]:
         socket.hello = await socket.receive()
         assert "hello" == socket.hello["type"]
         yield socket
-
-
-async def until(condition: Callable[[], Any]) -> None:
-    """Return once a condition holds that something else brings about."""
-    async with asyncio.timeout(PATIENCE):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 async def statements_of(name: str, step: Callable[[], Awaitable[None]]) -> int:

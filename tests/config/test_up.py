@@ -13,7 +13,8 @@ import psutil
 import pytest
 from django.conf import settings
 
-from config.verify.processes import free_port, wait_until
+from tests.ports import free_port
+from tests.waiting import wait_until
 
 
 class Run:

@@ -23,9 +23,9 @@ from tests.sockets import (
     rename,
     signed_in,
     subject,
-    until,
     write,
 )
+from tests.waiting import until
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("published")]
 

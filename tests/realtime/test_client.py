@@ -24,8 +24,8 @@ from apps.realtime.standing import (
     Subscribed,
     Unsubscribed,
 )
+from tests.waiting import PATIENCE
 
-PATIENCE = 20
 AT_ONCE = (0.001, 0.01)
 HELLO = {"type": "hello", "heartbeat_seconds": 25, "reconnect": {"min_ms": 500, "max_ms": 20000}}
 

@@ -18,7 +18,8 @@ from apps.realtime.rounds import rounds
 from apps.tickets.models import Ticket
 from tests.followers import Follower, announced, name_of, shown
 from tests.law import number_all
-from tests.sockets import PATIENCE, collection, drain, in_thread, lose, signed_in, subject
+from tests.sockets import collection, drain, in_thread, lose, signed_in, subject
+from tests.waiting import PATIENCE
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("published")]
 

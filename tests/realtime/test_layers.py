@@ -11,7 +11,7 @@ from django.conf import settings as django_settings
 from apps.realtime.layers import BEHIND, NotificationChannelLayer, standing
 from apps.realtime.link import Link
 from config.verify.proxy import Proxy
-from tests.sockets import until
+from tests.waiting import until
 
 
 @pytest.fixture

@@ -13,7 +13,8 @@ from apps.realtime.rounds import count_sockets, rounds
 from apps.realtime.routing import websocket
 from apps.tickets.live import TicketType
 from tests.database import elsewhere, table_lock, wait_for_a_waiting_lock
-from tests.sockets import Socket, connected, in_thread, signed_in, subject, token_of, until
+from tests.sockets import Socket, connected, in_thread, signed_in, subject, token_of
+from tests.waiting import until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

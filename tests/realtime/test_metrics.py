@@ -13,7 +13,8 @@ from apps.realtime.groups import group_for
 from apps.realtime.layers import Queue, standing
 from apps.realtime.rounds import rounds
 from tests.metrics import Metric
-from tests.sockets import collection, in_thread, lose, rename, signed_in, subject, until, write
+from tests.sockets import collection, in_thread, lose, rename, signed_in, subject, write
+from tests.waiting import until
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("published")]
 

@@ -17,8 +17,8 @@ from tests.sockets import (
     signed_in,
     statements_of,
     subject,
-    until,
 )
+from tests.waiting import until
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),

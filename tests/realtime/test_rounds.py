@@ -15,9 +15,9 @@ from tests.sockets import (
     signed_in,
     statements_of,
     subject,
-    until,
     write,
 )
+from tests.waiting import until
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("published")]
 
