@@ -90,6 +90,12 @@ class Socket:
         """Whether nothing came before the answer to a ping."""
         return await self.ask({"action": "ping", "ref": 1}) == {"type": "pong", "ref": 1}
 
+    async def says_no_more(self) -> bool:
+        """Whether nothing comes from a socket that the server has closed, to the end of its consumer."""
+        await self.communicator.send_input({"type": "websocket.disconnect", "code": 1000})
+        await self.communicator.wait(PATIENCE)
+        return self.communicator.output_queue.empty()
+
     async def silent(self, user: Any) -> bool:
         """
         Whether nothing came of all that was published before.

@@ -196,7 +196,7 @@ async def test_resuming_is_staying(settings, demo, ticket, seed):
     same, from where the one began, and it is what the database has, each offset once, in order.
     """
     chance = random.Random(f"settings {seed}")
-    settings.REALTIME = {
+    settings.REALTIME = settings.REALTIME | {
         "POSITION_CHECK_SECONDS": 1000,
         "REAUTHORISE_SECONDS": 1000,
         "CATCH_UP_ROWS": chance.choice((1, 3, 100)),

@@ -20,10 +20,7 @@ from tests.sockets import (
 )
 from tests.waiting import until
 
-pytestmark = [
-    pytest.mark.django_db(transaction=True),
-    pytest.mark.usefixtures("published", "by_hand"),
-]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("published")]
 
 
 class TestWithoutAPush:
@@ -45,7 +42,7 @@ class TestWithoutAPush:
         """
         A right that ends by raw SQL ends within REAUTHORISE_SECONDS.
         """
-        settings.REALTIME = {"REAUTHORISE_SECONDS": 0.1}
+        settings.REALTIME = settings.REALTIME | {"REAUTHORISE_SECONDS": 0.1}
         async with signed_in(demo) as socket:
             await socket.ask(subject(ticket))
             await in_thread(delete_members)
@@ -102,7 +99,10 @@ class TestWithoutAPush:
             await rounds().reauthorise()
             await until(_gone)
             assert await socket.answers()
-            settings.REALTIME = {"POSITION_CHECK_SECONDS": 0.1, "REAUTHORISE_SECONDS": 1000}
+            settings.REALTIME = settings.REALTIME | {
+                "POSITION_CHECK_SECONDS": 0.1,
+                "REAUTHORISE_SECONDS": 1000,
+            }
             await until(lambda: asyncio.get_running_loop().time() - _gone()[0] > 0.1)
             await rounds().check_positions()
             frame = await socket.receive()
