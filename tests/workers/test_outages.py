@@ -4,7 +4,7 @@ import select
 from functools import partial
 
 import pytest
-from django.db import DEFAULT_DB_ALIAS, OperationalError, connection
+from django.db import DEFAULT_DB_ALIAS, OperationalError, connection, connections
 
 from apps.outbox.models import Claim, NotificationOutbox, Stream, shard_of
 from tests.database import elsewhere, row_locks
@@ -159,7 +159,7 @@ class TestDatabaseAway:
         settings.OUTBOX = unhurried | {"LOCK_IDLE_SECONDS": 0.2}
         settings.CHANNEL_LAYERS = {"default": {"BACKEND": "tests.layers.FrozenLayer"}}
         announce()
-        monkeypatch.setattr(FrozenLayer, "until", partial(is_gone, connection.connection))
+        monkeypatch.setattr(FrozenLayer, "until", partial(is_gone, connections[USING]))
         assert Drained() == relay.try_to_drain()
         assert "idle-in-transaction timeout" in caplog.text
         settings.CHANNEL_LAYERS, settings.OUTBOX = back, unhurried
@@ -173,7 +173,7 @@ class TestDatabaseAway:
         announce()
         with connection.cursor() as cursor:
             cursor.execute("SET idle_session_timeout = 1")
-        wait_until(partial(is_gone, connection.connection), "PostgreSQL has ended the connection")
+        wait_until(partial(is_gone, connection), "PostgreSQL has ended the connection")
         assert 1 == relay.try_to_drain().published
 
     def test_raises_when_asked_to(self, relay):
@@ -182,7 +182,7 @@ class TestDatabaseAway:
         """
         with connection.cursor() as cursor:
             cursor.execute("SET idle_session_timeout = 1")
-        wait_until(partial(is_gone, connection.connection), "PostgreSQL has ended the connection")
+        wait_until(partial(is_gone, connection), "PostgreSQL has ended the connection")
         with pytest.raises(OperationalError):
             relay.drain()
         connection.close()
@@ -228,5 +228,5 @@ def drain_until(relay, condition):
 
 def is_gone(opened):
     """Whether the other end of a connection is closed, without trying to use it."""
-    ready, _, _ = select.select([opened.fileno()], [], [], 0)
+    ready, _, _ = select.select([opened.connection.fileno()], [], [], 0)
     return bool(ready)

@@ -2,9 +2,10 @@
 
 import pytest
 from django.db import DEFAULT_DB_ALIAS
+from django.db.models import Max, Min
 
 from apps.outbox.claim import FORGIVEN_DEATHS, claim
-from apps.outbox.models import Claim, NotificationOutbox, shard_of
+from apps.outbox.models import SHARDS, Claim, NotificationOutbox, shard_of
 from apps.outbox.numbering import number
 from tests.workers.announcing import announce, backlog, of_one_shard, offsets
 
@@ -64,16 +65,16 @@ class TestPoison:
         for pk in range(1, 1001):
             announce(pk, object_type="ghost")
         assert (1000, True) == (relay.drain().failed, sent == [])
-        NotificationOutbox.objects.update(failed_at=None, attempts=1, claims=1)
+        NotificationOutbox.objects.update(failed_at=None, attempts=2, claims=2)
         for pk in range(2001, 2101):
             announce(pk)
-        relay.drain(seconds=0.0)
-        assert [] == sent
-        while NotificationOutbox.objects.published().count() != 100:
-            relay.drain(seconds=0.0)
-        assert not NotificationOutbox.objects.failed().exists()
-        relay.drain()
-        assert 1000 == NotificationOutbox.objects.failed().count()
+        drained = relay.drain()
+        assert (100, 1000) == (drained.published, drained.failed)
+        times = NotificationOutbox.objects.values_list("shard").annotate(
+            Max("published_at"), Min("failed_at")
+        )
+        assert SHARDS == len(times)
+        assert all(published <= failed for _, published, failed in times)
 
 
 class TestTooMuch:
@@ -82,10 +83,11 @@ class TestTooMuch:
         A layer that is there, and takes its time, is not away: it gets what it can take.
         """
         settings.CHANNEL_LAYERS = {"default": {"BACKEND": "tests.layers.SlowLayer"}}
+        settings.REALTIME = settings.REALTIME | {"PUBLISH_SECONDS": 0.8}
         announce(count=600)
         assert 600 == relay.drain().published
         assert list(range(1, 601)) == sorted(set(offsets(sent, 1)))
-        assert len(sent) < 1500
+        assert 600 < len(sent) < 1500
         assert "away" not in caplog.text
 
     @pytest.mark.parametrize(
@@ -107,7 +109,7 @@ class TestTooMuch:
         failed = NotificationOutbox.objects.failed().get()
         assert (f"ticket:{bad}", 1, 4) == (failed.stream, failed.offset, failed.attempts)
         assert [2] == offsets(sent, bad)
-        assert all([1] == offsets(sent, pk) for pk in others)
+        assert all({1} == set(offsets(sent, pk)) for pk in others)
         assert not relay.breaker.is_open
 
     def test_payloads_that_are_small_only_when_stored(self, settings, relay):
