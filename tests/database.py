@@ -1,6 +1,5 @@
 """What tests see of the database: what is announced, by which statements, and who waits for whom."""
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from threading import Event, Thread
@@ -14,8 +13,7 @@ from django.test.utils import CaptureQueriesContext
 from apps.outbox.models import NotificationOutbox
 from apps.realtime.groups import stream_for
 from apps.tickets.models import Ticket
-
-PATIENCE = 20
+from tests.waiting import PATIENCE, wait_until
 
 
 def payloads(**lookup: Any) -> list[Any]:
@@ -41,10 +39,18 @@ def statements(change: Callable[[], Any]) -> list[str]:
 
 def alter_system(setting: str) -> None:
     """Change a setting of the server, for everybody, until it is changed again."""
+    before = _settings_read_at()
     with connection.cursor() as cursor:
         cursor.execute(f"ALTER SYSTEM SET {setting}")
         cursor.execute("SELECT pg_reload_conf()")
-    time.sleep(0.5)  # nothing says when the signal has arrived
+    # The server reads its files before it tells its connections to, this one among them.
+    wait_until(lambda: _settings_read_at() != before, "PostgreSQL has read its settings")
+
+
+def _settings_read_at() -> Any:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_conf_load_time()")
+        return cursor.fetchone()[0]
 
 
 def refuse_connections(of: str = "") -> None:
@@ -81,13 +87,13 @@ def database_settings(**conf: Any) -> Iterator[None]:
 
 def wait_for_a_waiting_lock() -> None:
     """Return when another connection waits for a lock, of this one's perhaps."""
-    end = time.monotonic() + PATIENCE
     with connection.cursor() as cursor:
-        waiting = 0
-        while not waiting:
-            assert time.monotonic() < end, "Nobody waits."
+
+        def waiting() -> Any:
             cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
-            (waiting,) = cursor.fetchone()
+            return cursor.fetchone()[0]
+
+        wait_until(waiting, "another connection waits for a lock")
 
 
 @contextmanager

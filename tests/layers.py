@@ -1,11 +1,12 @@
 """Channel layers that misbehave: chosen in settings, never patched in."""
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NoReturn
 
 from channels.layers import InMemoryChannelLayer
+
+from tests.waiting import wait_until
 
 
 class AwayLayer(InMemoryChannelLayer):
@@ -138,7 +139,9 @@ class SlowLayer(RecordingLayer):
 
 
 class FrozenLayer(RecordingLayer):
-    """Holds up its whole thread, as a process does that is stopped."""
+    """Holds up its whole thread, as a process does that is stopped, until a condition holds."""
+
+    until: Callable[[], Any] = bool
 
     async def group_send(self, group: str, message: dict[str, Any]) -> None:
-        time.sleep(0.6)  # noqa: ASYNC251  # not only this task
+        wait_until(type(self).until, "the layer may go on")

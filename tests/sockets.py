@@ -19,10 +19,10 @@ from apps.realtime.routing import websocket
 from apps.tickets.live import TicketType
 from apps.tickets.models import Project
 from tests.database import accept_connections, refuse_connections
+from tests.waiting import PATIENCE
 from workers.relay import Relay
 
 T = TypeVar("T")
-PATIENCE = 20
 
 
 async def in_thread(function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
@@ -90,6 +90,12 @@ class Socket:
         """Whether nothing came before the answer to a ping."""
         return await self.ask({"action": "ping", "ref": 1}) == {"type": "pong", "ref": 1}
 
+    async def says_no_more(self) -> bool:
+        """Whether nothing comes from a socket that the server has closed, to the end of its consumer."""
+        await self.communicator.send_input({"type": "websocket.disconnect", "code": 1000})
+        await self.communicator.wait(PATIENCE)
+        return self.communicator.output_queue.empty()
+
     async def silent(self, user: Any) -> bool:
         """
         Whether nothing came of all that was published before.
@@ -125,7 +131,7 @@ async def connected(headers: list[tuple[bytes, bytes]]) -> AsyncIterator[Socket]
     try:
         yield Socket(communicator)
     finally:
-        await communicator.disconnect()
+        await communicator.disconnect(timeout=PATIENCE)
         await reads_have_ended()
 
 
@@ -151,13 +157,6 @@ async def signed_in(user: Any) -> AsyncIterator[Socket]:
         socket.hello = await socket.receive()
         assert "hello" == socket.hello["type"]
         yield socket
-
-
-async def until(condition: Callable[[], Any]) -> None:
-    """Return once a condition holds that something else brings about."""
-    async with asyncio.timeout(PATIENCE):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 async def statements_of(name: str, step: Callable[[], Awaitable[None]]) -> int:

@@ -11,9 +11,9 @@ from playwright.async_api import BrowserContext, ConsoleMessage, Page, Request
 
 from apps.realtime import hashids
 from apps.tickets.models import Project, Ticket
-from config.verify.processes import PATIENCE
 from tests.processes import Site
 from tests.sockets import in_thread
+from tests.waiting import PATIENCE
 
 #: What is to be seen of the list: of each project its name and its tickets.
 SEEN = """() => [...document.querySelectorAll('.project')].map(project => [

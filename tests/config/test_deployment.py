@@ -18,8 +18,9 @@ from websockets.sync.client import connect
 
 from apps.outbox.history import head
 from apps.realtime.hashids import encode
-from config.verify.processes import PATIENCE, answers, free_port, wait_until
+from tests.ports import answers, free_port
 from tests.processes import Site
+from tests.waiting import PATIENCE, wait_until
 
 PAGE = (settings.BASE_DIR / "config" / "DEPLOYMENT.md").read_text()
 

@@ -11,8 +11,9 @@ import pytest
 import redis
 from django.conf import settings
 
+from config import embedded
 from config.embedded import EmbeddedServerError, Servers, postgres_url, redis_url
-from config.verify.processes import wait_until
+from tests.waiting import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -75,12 +76,14 @@ class TestServers:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
-        assert b"up\n" == owner.stdout.readline()
-        servers = Servers(folder)
-        with pytest.raises(EmbeddedServerError, match=f"in use by process {owner.pid}"):
-            servers.owned().__enter__()
-        owner.kill()
-        owner.communicate()
+        try:
+            assert b"up\n" == owner.stdout.readline()
+            servers = Servers(folder)
+            with pytest.raises(EmbeddedServerError, match=f"in use by process {owner.pid}"):
+                servers.owned().__enter__()
+        finally:
+            owner.kill()
+            owner.communicate()
         with servers.owned():
             assert [] == servers.start()
             servers.stop()
@@ -213,7 +216,7 @@ def test_a_long_path_has_a_short_socket(tmp_path):
     assert redis_url(deep) == redis_url(deep) != redis_url(tmp_path / ("y" * 100))
 
 
-def test_a_redis_that_is_frozen_ends_too(tmp_path):
+def test_a_redis_that_is_frozen_ends_too(tmp_path, monkeypatch):
     """
     Whatever state it is in, it is no reason to leave anything running.
     """
@@ -221,5 +224,6 @@ def test_a_redis_that_is_frozen_ends_too(tmp_path):
     servers.start()
     redis = servers._redis
     redis.send_signal(signal.SIGSTOP)
+    monkeypatch.setattr(embedded, "REDIS_SECONDS", 0.1)
     servers.stop()
     assert -signal.SIGKILL == redis.returncode

@@ -3,6 +3,8 @@
 import io
 import json
 import os
+import queue
+import re
 import signal
 import subprocess
 import sys
@@ -13,9 +15,10 @@ import pytest
 from honcho.printer import Printer
 
 from config.supervisor import Supervisor, _is_running, _wait_for_end
+from tests.waiting import PATIENCE, wait_until
 
 PYTHON = f"exec {sys.executable} -u -c"
-STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up'); time.sleep(60)"
+STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up'); time.sleep(3600)"
 
 
 @pytest.fixture
@@ -23,10 +26,30 @@ def out():
     return io.StringIO()
 
 
+class Events(queue.Queue):
+    """The events of processes, with what has come."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def get(self, *arguments, **options):
+        self.seen.append(super().get(*arguments, **options))
+        return self.seen[-1]
+
+    @property
+    def ends(self):
+        """How the processes ended, in order: codes, or signals below zero."""
+        return [event.data["returncode"] for event in self.seen if event.type == "stop"]
+
+
 @pytest.fixture
 def make(tmp_path, out):
     def make(**commands):
-        return Supervisor(commands, os.environ, tmp_path / "processes.json", Printer(out))
+        made = Supervisor(commands, os.environ, tmp_path / "processes.json", Printer(out))
+        made._events = Events()
+        made.stop_seconds = PATIENCE
+        return made
 
     return make
 
@@ -40,9 +63,9 @@ def handlers():
         signal.signal(number, handler)
 
 
-def run_until(supervisor, condition, seconds=20):
+def run_until(supervisor, condition):
     """Run until a condition holds; it is looked at each second."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + PATIENCE
 
     def look():
         if condition() or time.monotonic() > deadline:
@@ -55,7 +78,7 @@ def test_output_is_prefixed(make, out):
     """
     Each line says whose it is.
     """
-    supervisor = make(web="echo hello; exec sleep 60")
+    supervisor = make(web="echo hello; exec sleep 3600")
     run_until(supervisor, lambda: "hello" in out.getvalue())
     assert "web | hello" in out.getvalue()
     assert "up  | Stopping." in out.getvalue()
@@ -65,7 +88,7 @@ def test_what_dies_is_started_again_and_said(make, out):
     """
     A process that ends, or is killed, comes back; one that keeps dying comes back ever later.
     """
-    supervisor = make(web="kill -9 $$", beat="exit 3", rest="exec sleep 60")
+    supervisor = make(web="kill -9 $$", beat="exit 3", rest="exec sleep 3600")
     run_until(supervisor, lambda: out.getvalue().count("ended with code 3") >= 3)
     said = out.getvalue()
     assert "web was killed by SIGKILL; starting it again." in said
@@ -89,17 +112,18 @@ def test_a_signal_stops_everything(make, tmp_path):
     """
     On SIGTERM the processes end, and nothing is left running.
     """
-    supervisor = make(web="exec sleep 60", worker="exec sleep 60")
+    supervisor = make(web="exec sleep 3600", worker="exec sleep 3600")
     pids = []
 
     def look():
         pids[:] = [process.pid for process in supervisor.processes.values()]
-        if all(pids):
-            os.kill(os.getpid(), signal.SIGTERM)
+        if all(pids):  # not sent: without a handler it would end the tests
+            signal.getsignal(signal.SIGTERM)(signal.SIGTERM, None)
 
     supervisor.run(look)
     assert 2 == len(pids)
     assert not any(psutil.pid_exists(pid) for pid in pids)
+    assert [-signal.SIGTERM] * 2 == supervisor._events.ends
     assert not (tmp_path / "processes.json").exists()
 
 
@@ -107,11 +131,10 @@ def test_stopped_at_once_it_does_not_wait(make):
     """
     A process that was just being started when the end came is ended, too.
     """
-    supervisor = make(web="exec sleep 60", worker="exec sleep 60")
+    supervisor = make(web="exec sleep 3600", worker="exec sleep 3600")
     supervisor._start_what_is_due()
-    start = time.monotonic()
     supervisor._stop_all()
-    assert time.monotonic() - start < supervisor.stop_seconds / 2
+    assert [-signal.SIGTERM] * 2 == supervisor._events.ends
     assert not any(process.lives for process in supervisor.processes.values())
 
 
@@ -119,17 +142,22 @@ def test_a_stubborn_process_is_killed(make, out):
     """
     Who ignores SIGTERM is killed, children included.
     """
-    supervisor = make(web=f'{PYTHON} "{STUBBORN}"')
+    supervisor = make(web=f'sleep 3600 & echo child $!; {PYTHON} "{STUBBORN}"')
     supervisor.stop_seconds = 0.3
-    start = time.monotonic()
-    run_until(supervisor, lambda: "up" in out.getvalue())
-    assert time.monotonic() - start < 20
+    run_until(supervisor, lambda: "web | up" in out.getvalue())
+    assert [-signal.SIGKILL] == supervisor._events.ends
+    (child,) = re.findall(r"child (\d+)", out.getvalue())
+    wait_until(lambda: not _runs(int(child)), "its child is dead, too")
+
+
+def _runs(pid):
+    return psutil.pid_exists(pid) and _is_running(psutil.Process(pid))
 
 
 class TestLeftovers:
     def leave(self, tmp_path, created=None):
         """Leave a process running, as a supervisor does that is killed."""
-        process = subprocess.Popen(["sleep", "60"], start_new_session=True)
+        process = subprocess.Popen(["sleep", "3600"], start_new_session=True)
         created = created or psutil.Process(process.pid).create_time()
         (tmp_path / "processes.json").write_text(json.dumps([["web", process.pid, created]]))
         return process
@@ -149,19 +177,21 @@ class TestLeftovers:
         """
         process = self.leave(tmp_path, created=1.0)
         make(web="true").end_leftovers()
-        assert process.poll() is None
-        process.kill()
-        process.wait()
+        try:
+            assert process.poll() is None
+        finally:
+            process.kill()
+            process.wait()
 
     def test_who_has_ended_meanwhile_is_not_waited_for(self):
         """
         A process that is gone, or only waits to be reaped, no longer runs.
         """
-        child = subprocess.Popen(["sleep", "60"])
+        child = subprocess.Popen(["sleep", "3600"])
         process = psutil.Process(child.pid)
         assert _is_running(process)
         child.kill()
-        _wait_for_end([process], 10)
+        _wait_for_end([process], PATIENCE)
         assert not _is_running(process)
         child.wait()
         assert not _is_running(process)

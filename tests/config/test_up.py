@@ -8,12 +8,14 @@ import subprocess
 import sys
 import threading
 import urllib.request
+from contextlib import ExitStack, suppress
 
 import psutil
 import pytest
 from django.conf import settings
 
-from config.verify.processes import free_port, wait_until
+from tests.ports import free_port
+from tests.waiting import PATIENCE, wait_until
 
 #: Variables of the tests, which a person who starts `up` for the first time doesn't have.
 OURS = {"DATABASE_URL", "REDIS_URL", "DEBUG", "SECRET_KEY", "DJANGO_SETTINGS_MODULE"}
@@ -56,10 +58,39 @@ class Run:
         return self.ended()
 
     def ended(self):
-        code = self.process.wait(60)
+        code = self.process.wait(PATIENCE)
         self._reader.join()
         self.process.stdout.close()
         return code
+
+    def give_up(self):
+        """End it, if the test hasn't."""
+        if self.process.poll() is None:
+            self.process.terminate()
+            self.ended()
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Run commands of manage.py in the test's folder; whatever becomes of the test, nothing runs after it."""
+    runs = []
+
+    def run(*command, **environment):
+        runs.append(Run(tmp_path, *command, **environment))
+        return runs[-1]
+
+    yield run
+    with ExitStack() as stack:
+        stack.callback(end_all_in, tmp_path)
+        for each in runs:
+            stack.callback(each.give_up)
+
+
+def end_all_in(folder):
+    """Kill what is left."""
+    for process in running_in(folder):
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 def running_in(folder):
@@ -75,12 +106,22 @@ def running_in(folder):
     return found
 
 
+def kill(folder, is_it):
+    """Kill a process of a folder, once it is there."""
+
+    def found():
+        with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
+            return next(filter(is_it, running_in(folder)), None)
+
+    wait_until(found, "it runs").kill()
+
+
 class TestUp:
-    def test_everything_runs_and_nothing_is_left(self, tmp_path):
+    def test_everything_runs_and_nothing_is_left(self, run, tmp_path):
         """
         From an empty folder to a site that answers; what is killed comes back; Ctrl-C ends it all.
         """
-        up = Run(tmp_path, "up")
+        up = run("up")
         try:
             up.until("Ctrl-C stops everything.")
             for line in (
@@ -99,34 +140,32 @@ class TestUp:
             for path in ("admin/css/base.css", "tickets/page.js", "realtime/notifications.js"):
                 with urllib.request.urlopen(f"http://127.0.0.1:{up.port}/static/{path}") as answer:
                     assert 200 == answer.status
-            beat = next(p for p in running_in(tmp_path) if "beat" in p.cmdline())
-            beat.kill()
+            kill(tmp_path, lambda process: "beat" in process.cmdline())
             up.until("beat was killed by SIGKILL; starting it again.")
-            redis = next(p for p in running_in(tmp_path) if "redis-server" in p.name())
-            redis.kill()
+            kill(tmp_path, lambda process: "redis-server" in process.name())
             wait_until(lambda: up.said.count("Redis started") == 2, "Redis is started again")
         finally:
             assert 0 == up.end()
         assert "Everything has stopped." in up.said
-        assert [] == running_in(tmp_path)
+        wait_until(lambda: not running_in(tmp_path), "nothing is left running")
 
-    def test_after_a_kill_it_starts_again(self, tmp_path):
+    def test_after_a_kill_it_starts_again(self, run, tmp_path):
         """
         What a killed run left behind, locks, servers and processes, is no obstacle.
         """
-        up = Run(tmp_path, "up")
+        up = run("up")
         up.until("Ctrl-C stops everything.")
         up.end(signal.SIGKILL)
-        again = Run(tmp_path, "up", PORT=str(up.port), DAPHNE_PORT=str(up.daphne_port))
+        again = run("up", PORT=str(up.port), DAPHNE_PORT=str(up.daphne_port))
         try:
             again.until("Ctrl-C stops everything.")
             assert "left behind by an earlier run" in again.said
         finally:
             again.end(signal.SIGTERM)
-        assert [] == running_in(tmp_path)
+        wait_until(lambda: not running_in(tmp_path), "nothing is left running")
 
     @pytest.mark.parametrize("variable", ["PORT", "DAPHNE_PORT"])
-    def test_a_port_in_use_is_a_sentence(self, tmp_path, variable):
+    def test_a_port_in_use_is_a_sentence(self, run, tmp_path, variable):
         """
         Before anything is started it says which port, and what to do.
         """
@@ -134,73 +173,72 @@ class TestUp:
             taken.bind(("127.0.0.1", 0))
             taken.listen()
             port = taken.getsockname()[1]
-            up = Run(tmp_path, "up", **{variable: str(port)})
+            up = run("up", **{variable: str(port)})
             assert 1 == up.ended()
         assert f"Port {port} can't be used (Address already in use)" in up.said
         assert f"set {variable} to another" in up.said
         assert "Traceback" not in up.said
-        assert [] == running_in(tmp_path)
+        wait_until(lambda: not running_in(tmp_path), "nothing is left running")
 
-    def test_two_of_one_port_is_a_sentence(self, tmp_path):
+    def test_two_of_one_port_is_a_sentence(self, run, tmp_path):
         """
         The two servers can't listen at one address.
         """
         port = str(free_port())
-        up = Run(tmp_path, "up", PORT=port, DAPHNE_PORT=port)
+        up = run("up", PORT=port, DAPHNE_PORT=port)
         assert 1 == up.ended()
         assert "PORT and DAPHNE_PORT are the same" in up.said
 
-    def test_a_folder_in_use_is_a_sentence(self, tmp_path):
+    def test_a_folder_in_use_is_a_sentence(self, run, tmp_path):
         """
         A second one says who was first.
         """
-        servers = Run(tmp_path, "servers")
+        servers = run("servers")
         try:
             servers.until("Ctrl-C stops both.")
-            up = Run(tmp_path, "up")
+            up = run("up")
             assert 1 == up.ended()
             assert f"is in use by process {servers.process.pid}" in up.said
-            assert 1 == Run(tmp_path, "servers").ended()
+            assert 1 == run("servers").ended()
         finally:
             assert 0 == servers.end()
         assert re.search("DATABASE_URL=postgresql://.*\nREDIS_URL=unix://", servers.said)
         assert "Both have stopped." in servers.said
-        assert [] == running_in(tmp_path)
+        wait_until(lambda: not running_in(tmp_path), "nothing is left running")
 
-    def test_a_failed_migration_stops_the_start(self, tmp_path):
+    def test_a_failed_migration_stops_the_start(self, run, tmp_path):
         """
         With a database that refuses, it says so and stops.
         """
-        up = Run(
-            tmp_path,
+        up = run(
             "up",
             DATABASE_URL="postgresql://nobody@127.0.0.1:1/none",
             SECRET_KEY="x1" * 30,
         )
         assert 1 == up.ended()
         assert "manage.py migrate failed; what it said is above." in up.said
-        assert [] == running_in(tmp_path)
+        wait_until(lambda: not running_in(tmp_path), "nothing is left running")
 
-    def test_in_production_there_are_no_demo_accounts(self, tmp_path):
+    def test_in_production_there_are_no_demo_accounts(self, run, tmp_path):
         """
         With DEBUG off there are no well-known passwords, and the static files are collected.
         """
-        up = Run(tmp_path, "up", DEBUG="off", SECRET_KEY="x1" * 30, ALLOWED_HOSTS="localhost")
+        up = run("up", DEBUG="off", SECRET_KEY="x1" * 30, ALLOWED_HOSTS="localhost")
         try:
             up.until("Ctrl-C stops everything.")
             assert "Accounts" not in up.said
             assert "static files copied" in up.said
         finally:
             up.end()
-        assert [] == running_in(tmp_path)
+        wait_until(lambda: not running_in(tmp_path), "nothing is left running")
 
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-    def test_interrupted_early_it_stops(self, tmp_path, number):
+    def test_interrupted_early_it_stops(self, run, tmp_path, number):
         """
         Ctrl-C or SIGTERM during the migrations leaves nothing running either.
         """
-        up = Run(tmp_path, "up")
+        up = run("up")
         up.until("Operations to perform")
         up.end(number)
         assert "Everything has stopped." in up.said
-        assert [] == running_in(tmp_path)
+        wait_until(lambda: not running_in(tmp_path), "nothing is left running")

@@ -16,10 +16,10 @@ from websockets.asyncio.client import ClientConnection
 
 from apps.outbox.models import NotificationOutbox, Stream
 from apps.realtime.reconnecting import Reconnecting
-from config.verify.processes import PATIENCE
 from tests.followers import Follower, announced, name_of, shown
 from tests.processes import Site
-from tests.sockets import in_thread, until
+from tests.sockets import in_thread
+from tests.waiting import PATIENCE, until
 
 #: Between which a client comes back, in seconds.
 WINDOW = (0.02, 0.1)

@@ -2,7 +2,7 @@
 
 import time
 
-from tests.sockets import until
+from tests.waiting import until
 
 #: Within which a lost push is found, and what a busy machine adds.
 FOUND_SECONDS, MARGIN_SECONDS = 5.0, 2.0

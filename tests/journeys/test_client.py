@@ -10,9 +10,9 @@ from apps.realtime.announce import announce
 from apps.realtime.client import Client, RefusedError
 from apps.realtime.reconnecting import ClosedError
 from apps.realtime.standing import Notification, Subscribed, Unsubscribed
-from config.verify.processes import PATIENCE
 from config.verify.proxy import Proxy
-from tests.sockets import collection, in_thread, subject, until, write
+from tests.sockets import collection, in_thread, subject, write
+from tests.waiting import PATIENCE, until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -16,8 +16,8 @@ from rest_framework.authtoken.models import Token
 
 from apps.outbox.models import NotificationOutbox
 from apps.realtime import hashids
-from config.verify.processes import PATIENCE
 from tests.sockets import fail, in_thread, subject
+from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -19,9 +19,10 @@ from rest_framework.authtoken.models import Token
 
 from apps.outbox.models import NotificationOutbox
 from apps.realtime import hashids
-from config.verify.processes import PATIENCE, free_port, wait_until
 from tests.metrics import series
+from tests.ports import free_port
 from tests.sockets import in_thread, subject
+from tests.waiting import PATIENCE, wait_until
 from tests.workers.clients import BareSocket
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -17,7 +17,8 @@ from tests.journeys.lags import (
     MARGIN_SECONDS,
     heard,
 )
-from tests.sockets import in_thread, until
+from tests.sockets import in_thread
+from tests.waiting import until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -18,7 +18,8 @@ from tests.journeys.clients import all_is_there, following, writing
 from tests.journeys.lags import (
     LIVE_SECONDS,
 )
-from tests.sockets import in_thread, subject, until
+from tests.sockets import in_thread, subject
+from tests.waiting import until
 from tests.workers.clients import BareSocket
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -17,7 +17,7 @@ LIST = reverse("admin:outbox_notificationoutbox_changelist")
 @pytest.fixture
 def failed(settings, published, ticket, relay):
     """Rows that failed because their type was no longer registered."""
-    settings.OUTBOX = {"MAX_ATTEMPTS": 1}
+    settings.OUTBOX = settings.OUTBOX | {"MAX_ATTEMPTS": 1}
     ticket.title = "<b>Changed</b>"
     ticket.save()
     unregister("ticket")

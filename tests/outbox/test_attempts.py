@@ -36,7 +36,7 @@ def test_fails_after_the_last_attempt(settings):
     """
     Each of several rows has its own count and its own cause.
     """
-    settings.OUTBOX = {"MAX_ATTEMPTS": 2}
+    settings.OUTBOX = settings.OUTBOX | {"MAX_ATTEMPTS": 2}
     last, first = make(1, attempts=1, claims=1), make(2)
     outcomes = retry([(last.pk, 1, raised("again")), (first.pk, 0, raised("new"))], using=USING)
     assert [(last.pk, 2, True), (first.pk, 1, False)] == sorted(outcomes)

@@ -22,7 +22,7 @@ def broken(using):
 
 @pytest.fixture(autouse=True)
 def bell(settings):
-    settings.OUTBOX = {"BELL": "tests.outbox.test_bell.ring"}
+    settings.OUTBOX = settings.OUTBOX | {"BELL": "tests.outbox.test_bell.ring"}
     rung.clear()
 
 
@@ -73,7 +73,7 @@ def test_an_error_is_not_the_saves_fault(settings, caplog):
     """
     A bell that raises doesn't fail what is committed, nor what else waits for the commit.
     """
-    settings.OUTBOX = {"BELL": "tests.outbox.test_bell.broken"}
+    settings.OUTBOX = settings.OUTBOX | {"BELL": "tests.outbox.test_bell.broken"}
     with transaction.atomic():
         ring_on_commit(USING)
         transaction.on_commit(lambda: rung.append("later"))

@@ -60,7 +60,7 @@ class TestUntried:
         """
         Published and failed rows, and those of other shards, are not taken.
         """
-        settings.OUTBOX = {"MAX_ATTEMPTS": 1}
+        settings.OUTBOX = settings.OUTBOX | {"MAX_ATTEMPTS": 1}
         first, second = make(1), make(2)
         make(1, stream="other:1", shard=4)
         make(3, published_at=Now())
@@ -87,7 +87,7 @@ class TestUntried:
         """
         At most BATCH_ROWS at once, or as many as are asked for.
         """
-        settings.OUTBOX = {"BATCH_ROWS": 2}
+        settings.OUTBOX = settings.OUTBOX | {"BATCH_ROWS": 2}
         rows = [make(offset) for offset in (1, 2, 3)]
         assert [row.pk for row in rows[:2]] == claimed()
         claim.release(3, using=USING)
@@ -97,7 +97,7 @@ class TestUntried:
         """
         Large payloads make a small batch, of one row at least; also if they look small when stored.
         """
-        settings.OUTBOX = {"BATCH_BYTES": 1000}
+        settings.OUTBOX = settings.OUTBOX | {"BATCH_BYTES": 1000}
         rows = [make(offset, payload={"text": "x" * 450}) for offset in (1, 2, 3)]
         assert [row.pk for row in rows[:2]] == claimed()
         huge = [
@@ -152,7 +152,7 @@ class TestTried:
         """
         Each death quarters the batch; rows with fewer deaths come first.
         """
-        settings.OUTBOX = {"BATCH_ROWS": 16}
+        settings.OUTBOX = settings.OUTBOX | {"BATCH_ROWS": 16}
         for number in range(20):
             make(1, stream=f"ticket:{number}", claims=1)
         killer = make(1, stream="ticket:20", claims=3)
@@ -212,7 +212,7 @@ class TestDeaths:
         """
         A row that goes on to kill its worker fails, alone, with a cause that says so.
         """
-        settings.OUTBOX = {"MAX_ATTEMPTS": 2, "BACKOFF_BASE_SECONDS": 0}
+        settings.OUTBOX = settings.OUTBOX | {"MAX_ATTEMPTS": 2, "BACKOFF_BASE_SECONDS": 0}
         killer, mate = make(), make(stream="ticket:2")
         claimed()
         while NotificationOutbox.objects.get(pk=killer.pk).state == "pending":
@@ -230,7 +230,7 @@ class TestDeaths:
         """
         Only a row that was alone may fail: together, deaths are claims, however many.
         """
-        settings.OUTBOX = {"MAX_ATTEMPTS": 1}
+        settings.OUTBOX = settings.OUTBOX | {"MAX_ATTEMPTS": 1}
         rows = [make(offset, claims=FORGIVEN_DEATHS + 5) for offset in (1, 2)]
         claim_all = Claim(shard=3, rows=[row.pk for row in rows])
         claim_all.save()

@@ -25,10 +25,10 @@ from apps.outbox.models import NotificationOutbox, Replay, Stream
 from apps.outbox.progress import Progress
 from apps.outbox.replay import BATCH
 from apps.outbox.verdicts import SUPERSEDED
-from config.verify.processes import wait_until
 from tests.database import elsewhere, row_locks
 from tests.outbox.rows import make, many_failed
 from tests.processes import Site
+from tests.waiting import PATIENCE, wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -187,7 +187,9 @@ class Following:
         os.close(theirs)
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, error, *_):
+        if error:
+            self.process.kill()
         said = b""
         try:
             while chunk := os.read(self.terminal, 4096):
@@ -195,7 +197,7 @@ class Following:
         except OSError:
             pass  # it has ended
         self.said = said.decode()
-        self.code = self.process.wait(30)
+        self.code = self.process.wait(PATIENCE)
         os.close(self.terminal)
 
 
@@ -203,21 +205,23 @@ def test_ctrl_c_cancels_a_replay(demo):
     """
     What was announced stays, the rest is left; it exits with 130, and says how to go on.
     """
-    many_failed(12 * BATCH)
-    with Following() as following:
+    *_, last = many_failed(3 * BATCH)
+    # It gets so far, and no further.
+    locked = row_locks(NotificationOutbox.objects.filter(pk=last))
+    with elsewhere(locked), Following() as following:
         begun = Replay.objects.filter(announced__gt=BATCH)
         wait_until(begun.exists, "it has begun")
         following.process.send_signal(signal.SIGINT)
     replay = Replay.objects.get()
     assert 130 == following.code, following.said
     assert replay.cancelled_at is not None
-    assert 0 < replay.announced < 12 * BATCH
+    assert BATCH < replay.announced < 3 * BATCH
     assert NotificationOutbox.objects.pending().count() == replay.announced
     assert f"Cancelled. The rest is --after {replay.position}." in following.said
     assert "Traceback" not in following.said
     assert "█" in following.said
     assert "announced again" in outbox("replay", *BY)[0]
-    assert 12 * BATCH == NotificationOutbox.objects.pending().count()
+    assert 3 * BATCH == NotificationOutbox.objects.pending().count()
 
 
 class TestPrune:
@@ -261,7 +265,7 @@ class TestStats:
             using=DEFAULT_DB_ALIAS,
         )
         make(1), failed(2)
-        NotificationOutbox.objects.filter(offset=1).update(created_at=Now() - timedelta(minutes=1))
+        NotificationOutbox.objects.filter(offset=1).update(created_at=Now() - timedelta(days=1))
         found, shown = facts("stats"), panel(AnonymousUser(), using=DEFAULT_DB_ALIAS)
         assert [shown["verdict"].state, *shown["verdict"].reasons] == [
             found["state"],
@@ -283,7 +287,7 @@ class TestStats:
         NotificationOutbox.objects.update(created_at=Now() - timedelta(minutes=1))
         assert [1, 0, 0] == [
             outbox("stats", *arguments)[1]
-            for arguments in (["--fail-over", "30"], ["--fail-over", "90"], ["--fail-failed"])
+            for arguments in (["--fail-over", "30"], ["--fail-over", "3600"], ["--fail-failed"])
         ]
         failed(2)
         assert 1 == outbox("stats", "--fail-failed")[1]
@@ -327,10 +331,11 @@ class TestNewEpoch:
         """
         assert words in refusal("new-epoch", *arguments)
 
-    def test_while_somebody_holds_a_stream(self):
+    def test_while_somebody_holds_a_stream(self, settings):
         """
         It doesn't wait for ever, and says what to do.
         """
+        settings.OUTBOX = settings.OUTBOX | {"LOCK_IDLE_SECONDS": 0.2}
         before = head("ticket:1", using=DEFAULT_DB_ALIAS)
         with elsewhere(row_locks(Stream.objects.all())):
             text, code = outbox("new-epoch", "--all", "--yes")

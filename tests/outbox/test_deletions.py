@@ -85,6 +85,7 @@ def test_no_ghost_returns_after_its_deletion(ticket, announced):
         thread = threading.Thread(target=save)
         thread.start()
         started.wait()
+        wait_for_a_waiting_lock()
     thread.join()
     assert not Ticket.objects.exists()
     assert ["DELETE_TICKET", "DELETE_TICKET"] == [event for _, event in announced()]

@@ -102,9 +102,9 @@ class TestPayload:
         """
         A page has as many rows as BATCH_BYTES allow, one at least.
         """
-        settings.OUTBOX = {"BATCH_BYTES": 100}
+        settings.OUTBOX = settings.OUTBOX | {"BATCH_BYTES": 100}
         for offset in (1, 2, 3):
             make(offset, payload="x" * 60)
         assert [1, 2] == [row.offset for row in history.after("ticket:1", 0, 10, using=USING)]
-        settings.OUTBOX = {"BATCH_BYTES": 1}
+        settings.OUTBOX = settings.OUTBOX | {"BATCH_BYTES": 1}
         assert [2] == [row.offset for row in history.after("ticket:1", 1, 10, using=USING)]

@@ -28,12 +28,12 @@ class TestAges:
         """
         registry = CollectorRegistry()
         ages = Ages("age", "Of rows.", buckets=(1, 10), registry=registry)
-        ages.observe_rows([ago(5)] * 3 + [ago(100), ago(-100)])
+        ages.observe_rows([ago(2)] * 3 + [ago(100), ago(-100)])
         counts = [
             registry.get_sample_value("age_bucket", {"le": le}) for le in ("1.0", "10.0", "+Inf")
         ]
         assert [1, 4, 5] == counts
-        assert 115 == round(registry.get_sample_value("age_sum"))
+        assert 106 <= registry.get_sample_value("age_sum") < 138
 
     def test_nothing_is_nothing(self):
         """

@@ -28,7 +28,7 @@ MINUTE = timedelta(minutes=1)
 
 @pytest.fixture
 def now():
-    """The minute that began last, by the database's clock; not one that is about to end."""
+    """The minute that began last, by the database's clock. It may end while a test runs."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT date_trunc('minute', now())")
         return cursor.fetchone()[0]
@@ -64,7 +64,7 @@ def test_an_empty_outbox_has_minutes(now):
     assert {(0, 0, 0, 0.0)} == set(
         Minute.objects.values_list("captured", "published", "failed", "lag")
     )
-    assert now - BACK == Minute.objects.earliest("starts_at").starts_at
+    assert Minute.objects.earliest("starts_at").starts_at in {now - BACK, now - BACK + MINUTE}
 
 
 def test_missing_minutes_are_filled_in(now):
@@ -113,10 +113,10 @@ def test_old_minutes_are_dropped(now):
     """
     After eight days.
     """
-    for age in (KEPT - MINUTE, KEPT + 2 * MINUTE):
+    for age in (KEPT - 5 * MINUTE, KEPT + 5 * MINUTE):
         Minute.objects.create(starts_at=now - age, captured=0, published=0, failed=0, lag=0)
     count_minutes(using=USING)
-    assert now - KEPT + MINUTE == Minute.objects.earliest("starts_at").starts_at
+    assert now - KEPT + 5 * MINUTE == Minute.objects.earliest("starts_at").starts_at
 
 
 @settings(deadline=None, max_examples=40)

@@ -19,6 +19,7 @@ from apps.outbox.locks import numbering_lock, publishing_lock
 from apps.outbox.models import SHARDS, NotificationOutbox, Stream, shard_of
 from apps.outbox.numbering import number
 from tests.database import elsewhere
+from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.django_db(transaction=True)
 USING = DEFAULT_DB_ALIAS
@@ -73,7 +74,7 @@ def test_batches_are_bounded(settings):
     """
     One run numbers at most BATCH_ROWS, and the rest later, in order.
     """
-    settings.OUTBOX = {"BATCH_ROWS": 2}
+    settings.OUTBOX = settings.OUTBOX | {"BATCH_ROWS": 2}
     announce("a:1", 3)
     assert [2, 1, 0] == [number_all() for _ in range(3)]
     assert [1, 2, 3] == offsets("a:1")
@@ -173,14 +174,15 @@ class TestLocks:
         """
         A process that stops with the lock loses it, with its connection, after LOCK_IDLE_SECONDS.
         """
-        settings.OUTBOX = {"LOCK_IDLE_SECONDS": 0.2}
+        unhurried = settings.OUTBOX
+        settings.OUTBOX = unhurried | {"LOCK_IDLE_SECONDS": 0.2}
         taken, release, fate = threading.Event(), threading.Event(), []
 
         def freeze():
             try:
                 with numbering_lock(3, using=USING):
                     taken.set()
-                    release.wait()
+                    release.wait(PATIENCE)
                     connection.cursor().execute("SELECT 1")
             except LockLostError as error:
                 fate.append(str(error))
@@ -190,6 +192,7 @@ class TestLocks:
         thread = threading.Thread(target=freeze)
         thread.start()
         taken.wait()
+        settings.OUTBOX = unhurried
         with numbering_lock(3, using=USING):  # waits until PostgreSQL has cut the other off
             release.set()
         thread.join()

@@ -38,7 +38,7 @@ def only_titles(object_type, payload):
 
 
 def use(settings, hook):
-    settings.OUTBOX = {"REDACT": f"{__name__}.{hook.__name__}"}
+    settings.OUTBOX = settings.OUTBOX | {"REDACT": f"{__name__}.{hook.__name__}"}
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ class TestReadable:
         """
         A wrong path is no way to read secrets.
         """
-        settings.OUTBOX = {"REDACT": "nowhere.at_all"}
+        settings.OUTBOX = settings.OUTBOX | {"REDACT": "nowhere.at_all"}
         assert UNREDACTABLE == readable("ticket", PAYLOAD)
 
 

@@ -8,6 +8,7 @@ from django.db import connections, transaction
 from apps.outbox.models import NotificationOutbox
 from apps.realtime.registry import register, unregister
 from apps.tickets.models import Project
+from tests.database import wait_for_a_waiting_lock
 from tests.library.live import BookType, ItemType
 from tests.library.models import Book, Pass, Reader, Shelf, Tag
 
@@ -77,10 +78,9 @@ class TestManyToMany:
             with transaction.atomic():
                 office.members.add(demo)
                 added.set()
-                waits.wait(0.2)
+                wait_for_a_waiting_lock()
             connections.close_all()
 
-        waits = threading.Event()
         thread = threading.Thread(target=add)
         thread.start()
         added.wait()

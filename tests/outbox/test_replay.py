@@ -26,8 +26,9 @@ from apps.outbox.replay import (
     last_pk,
 )
 from apps.tickets.models import Ticket
-from tests.database import elsewhere, row_locks
+from tests.database import elsewhere, row_locks, wait_for_a_waiting_lock
 from tests.outbox.rows import make, many_failed
+from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.django_db(transaction=True)
 USING = DEFAULT_DB_ALIAS
@@ -175,7 +176,10 @@ class TestDeath:
         """
         pk = failed(1).pk
         replay = decided(demo)
-        settings.OUTBOX = {"BELL": "tests.no_such_module.ring", "RETENTION_SECONDS": "nonsense"}
+        settings.OUTBOX = settings.OUTBOX | {
+            "BELL": "tests.no_such_module.ring",
+            "RETENTION_SECONDS": "nonsense",
+        }
         assert Turn.HINDERED is carry_out_batch(replay.pk, using=USING)
         replay.refresh_from_db()
         assert ([], 0) == (again(), replay.position)
@@ -197,13 +201,13 @@ class TestDeath:
         fine = failed(1, stream="thing:1")
         other = decided(demo, {"pks": str(fine.pk)})
         with elsewhere(row_locks(Ticket.objects.all())):
-            assert carry_out_all(using=USING, seconds=20) is False
+            assert carry_out_all(using=USING, seconds=PATIENCE) is False
             hindered.refresh_from_db()
             assert "lock" in hindered.hindrance
             assert hindered.finished_at is None
         other.refresh_from_db()
         assert other.finished_at is not None
-        assert carry_out_all(using=USING, seconds=20) is False
+        assert carry_out_all(using=USING, seconds=PATIENCE) is False
         hindered.refresh_from_db()
         assert (2, "") == (hindered.announced, hindered.hindrance)
 
@@ -216,13 +220,14 @@ class TestDeath:
         assert carry_out_all(using=USING, seconds=0) is True
         replay.refresh_from_db()
         assert (BATCH, None) == (replay.announced, replay.finished_at)
-        assert carry_out_all(using=USING, seconds=20) is False
+        assert carry_out_all(using=USING, seconds=PATIENCE) is False
 
 
-def test_rows_replayed_while_a_batch_waits_are_passed_over(demo):
+def test_rows_replayed_while_a_batch_waits_are_passed_over(demo, monkeypatch):
     """
     A batch all of whose rows somebody else replayed is not taken for the end.
     """
+    monkeypatch.setattr(replaying, "LOCK_MS", PATIENCE * 1000)
     pks = many_failed(BATCH + 1)
     first, second = decided(demo), decided(demo)
     taken = threading.Event()
@@ -232,8 +237,7 @@ def test_rows_replayed_while_a_batch_waits_are_passed_over(demo):
             with transaction.atomic():
                 replaying._carry_out_batch(first.pk, USING)
                 taken.set()
-                with connections[USING].cursor() as cursor:
-                    cursor.execute("SELECT pg_sleep(0.2)")
+                wait_for_a_waiting_lock()
         finally:
             taken.set()
             connections.close_all()
@@ -409,7 +413,7 @@ def test_asks_a_worker_once_it_is_committed(demo, settings):
     """
     `REPLAY` is called after the commit, and not for a decision that was made before.
     """
-    settings.OUTBOX = {"REPLAY": "tests.outbox.test_replay.note"}
+    settings.OUTBOX = settings.OUTBOX | {"REPLAY": "tests.outbox.test_replay.note"}
     with pytest.raises(ZeroDivisionError), transaction.atomic():
         decided(demo)
         raise ZeroDivisionError

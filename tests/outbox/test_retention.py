@@ -34,7 +34,7 @@ def test_prunes_old_published_rows_only(settings):
     """
     However old, a pending or failed row stays; so does what was published within retention.
     """
-    settings.OUTBOX = {"PRUNE_ROWS": 1, "MAX_ATTEMPTS": 1}
+    settings.OUTBOX = settings.OUTBOX | {"PRUNE_ROWS": 1, "MAX_ATTEMPTS": 1}
     make(1, published_at=OLD)
     make(2, published_at=OLD)
     kept = [
@@ -50,7 +50,7 @@ def test_a_replayed_row_outlives_its_replay(settings, demo):
     """
     Pruning the row that a failed one was replayed as leaves the failed one, and who decided.
     """
-    settings.OUTBOX = {"MAX_ATTEMPTS": 1}
+    settings.OUTBOX = settings.OUTBOX | {"MAX_ATTEMPTS": 1}
     failed = fail(make(1))
     replay = decide(
         Criteria(pks=(failed.pk,)),
@@ -72,7 +72,7 @@ def test_nobody_waits_for_it(settings):
     """
     What another transaction has locked is left for the next time, and it stops when its time is over.
     """
-    settings.OUTBOX = {"PRUNE_ROWS": 1}
+    settings.OUTBOX = settings.OUTBOX | {"PRUNE_ROWS": 1}
     locked, *_ = [make(offset, published_at=OLD) for offset in (1, 2, 3)]
     with elsewhere(row_locks(NotificationOutbox.objects.filter(pk=locked.pk))):
         first, second = (prune(using=DEFAULT_DB_ALIAS, seconds=seconds) for seconds in (0, 60))

@@ -19,7 +19,7 @@ class TestAgain:
         """
         In the middle of a catch-up, too: the answer is the present, and what comes is new.
         """
-        settings.REALTIME = {"CATCH_UP_ROWS": 1}
+        settings.REALTIME = settings.REALTIME | {"CATCH_UP_ROWS": 1}
         since = await where(demo, subject(ticket))
         await missed(ticket, 5)
         async with signed_in(demo) as socket:

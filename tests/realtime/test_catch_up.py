@@ -23,9 +23,9 @@ from tests.sockets import (
     rename,
     signed_in,
     subject,
-    until,
     write,
 )
+from tests.waiting import until
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("published")]
 
@@ -50,7 +50,7 @@ class TestCatchUp:
         """
         Whatever the layer does to the messages, each offset comes once, in order.
         """
-        settings.REALTIME = {"CATCH_UP_ROWS": 2}
+        settings.REALTIME = settings.REALTIME | {"CATCH_UP_ROWS": 2}
         layer = get_channel_layer()
         async with signed_in(demo) as socket:
             await socket.ask(subject(ticket))
@@ -69,7 +69,7 @@ class TestCatchUp:
         """
         A hint brings the notification all the same.
         """
-        settings.REALTIME = {"FRAME_BYTES": 10}
+        settings.REALTIME = settings.REALTIME | {"FRAME_BYTES": 10}
         async with signed_in(demo) as socket:
             await socket.ask(subject(ticket))
             await rename(ticket, "Large")
@@ -92,7 +92,7 @@ class TestCatchUp:
         """
         The offset of a row that failed comes as skipped, without its payload.
         """
-        settings.OUTBOX = {"MAX_ATTEMPTS": 1}
+        settings.OUTBOX = settings.OUTBOX | {"MAX_ATTEMPTS": 1}
         async with signed_in(demo) as socket:
             await socket.ask(subject(ticket))
             await write(ticket, "Poison")
@@ -190,7 +190,7 @@ class TestCatchUp:
             await rename(again, "Changed")
             frames = [await socket.receive() for _ in range(2)]
             assert ["DELETE_TICKET", "unsubscribed"] == [frame["type"] for frame in frames]
-            assert await socket.answers()
+            assert await socket.silent(demo)
 
     async def test_what_is_not_subscribed_to_is_not_forwarded(self, demo, ticket):
         """

@@ -39,7 +39,7 @@ def test_settings(settings, expected, values):
     """
     Each mistake in REALTIME has its id.
     """
-    settings.REALTIME = values
+    settings.REALTIME, settings.OUTBOX = values, {}
     assert expected == ids(checks.settings_are_sound())
 
 

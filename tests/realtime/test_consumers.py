@@ -25,6 +25,7 @@ from tests.sockets import (
     token_of,
     write,
 )
+from tests.waiting import PATIENCE
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("published")]
 
@@ -58,7 +59,7 @@ class TestConnect:
         async with connected(headers) as socket:
             assert code == await socket.closed()
             await socket.send({"action": "ping"})
-            assert await socket.communicator.receive_nothing()
+            assert await socket.says_no_more()
 
 
 class TestSubscribe:
@@ -131,7 +132,7 @@ class TestSubscribe:
         """
         One subscription more than the limit is refused; the others go on.
         """
-        settings.REALTIME = {"SUBSCRIPTIONS": 1}
+        settings.REALTIME = settings.REALTIME | {"SUBSCRIPTIONS": 1}
         async with signed_in(demo) as socket:
             await socket.ask(subject(ticket))
             assert "limit" == (await socket.ask(collection(project)))["code"]
@@ -230,7 +231,7 @@ class TestLeaving:
             queue = get_channel_layer()._get_layer().channels[channel]
             await socket.communicator.send_input({"type": "websocket.disconnect", "code": 1000})
             queue.put({"type": "behind"}, 0)
-            await socket.communicator.wait(10)
+            await socket.communicator.wait(PATIENCE)
         assert {} == get_channel_layer()._get_layer().channels
         assert not _groups()
 
@@ -267,7 +268,7 @@ class TestIsolation:
         settings.CHANNEL_LAYERS = {"default": {"BACKEND": "tests.layers.BrokenLayer"}}
         headers = await token_of(demo)
         async with connected(headers) as socket:
-            codes = [await socket.communicator.receive_output(10) for _ in range(2)]
+            codes = [await socket.communicator.receive_output(PATIENCE) for _ in range(2)]
             assert 4500 in [message.get("code") for message in codes]
         assert "The channel layer broke" in caplog.text
 
@@ -284,7 +285,7 @@ async def test_a_wrong_address_is_refused():
     """
     Elsewhere there is no socket.
     """
-    accepted, _ = await WebsocketCommunicator(websocket, "/ws/elsewhere/").connect()
+    accepted, _ = await WebsocketCommunicator(websocket, "/ws/elsewhere/").connect(PATIENCE)
     assert not accepted
 
 

@@ -122,9 +122,9 @@ def test_too_large_a_frame_is_a_hint(settings):
     A frame that the layer shouldn't carry is left for the database.
     """
     size = len(notification_frame(row()).encode())
-    settings.REALTIME = {"FRAME_BYTES": size}
+    settings.REALTIME = settings.REALTIME | {"FRAME_BYTES": size}
     assert envelope(row())["frame"]
-    settings.REALTIME = {"FRAME_BYTES": size - 1}
+    settings.REALTIME = settings.REALTIME | {"FRAME_BYTES": size - 1}
     assert "" == envelope(row())["frame"]
     assert "" == envelope(row(payload=None))["frame"]
 

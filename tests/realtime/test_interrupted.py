@@ -55,7 +55,7 @@ class TestInterrupted:
         """
         After the answer nothing of it comes.
         """
-        settings.REALTIME = {"CATCH_UP_ROWS": 1}
+        settings.REALTIME = settings.REALTIME | {"CATCH_UP_ROWS": 1}
         since = await where(demo, subject(ticket))
         await missed(ticket, 50)
         async with signed_in(demo) as socket:
@@ -71,7 +71,7 @@ class TestInterrupted:
         """
         After the answer no page comes.
         """
-        settings.REALTIME = {"SNAPSHOT_ROWS": 1}
+        settings.REALTIME = settings.REALTIME | {"SNAPSHOT_ROWS": 1}
         for title in "abcdefgh":
             await in_thread(Ticket.objects.create, project=project, title=title)
         async with signed_in(demo) as socket:
@@ -81,7 +81,7 @@ class TestInterrupted:
             while frame["type"] != "unsubscribed":
                 assert not frame.get("done")
                 frame = await socket.receive()
-            assert await socket.answers()
+            assert await socket.silent(demo)
 
     async def test_a_catch_up_that_breaks_off_goes_on_later(self, demo, ticket):
         """
@@ -124,4 +124,4 @@ class TestInterrupted:
             await socket.send({"subscriptions": entries})
             assert ["subscribed"] * 2 == [(await socket.receive())["type"] for _ in range(2)]
             assert 4500 == await socket.closed()
-            assert await socket.communicator.receive_nothing()
+            assert await socket.says_no_more()

@@ -18,7 +18,8 @@ from apps.realtime.rounds import rounds
 from apps.tickets.models import Ticket
 from tests.followers import Follower, announced, name_of, shown
 from tests.law import number_all
-from tests.sockets import PATIENCE, collection, drain, in_thread, lose, signed_in, subject
+from tests.sockets import collection, drain, in_thread, lose, signed_in, subject
+from tests.waiting import PATIENCE
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("published")]
 
@@ -195,7 +196,7 @@ async def test_resuming_is_staying(settings, demo, ticket, seed):
     same, from where the one began, and it is what the database has, each offset once, in order.
     """
     chance = random.Random(f"settings {seed}")
-    settings.REALTIME = {
+    settings.REALTIME = settings.REALTIME | {
         "POSITION_CHECK_SECONDS": 1000,
         "REAUTHORISE_SECONDS": 1000,
         "CATCH_UP_ROWS": chance.choice((1, 3, 100)),

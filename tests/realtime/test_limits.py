@@ -13,7 +13,8 @@ from apps.realtime.rounds import count_sockets, rounds
 from apps.realtime.routing import websocket
 from apps.tickets.live import TicketType
 from tests.database import elsewhere, table_lock, wait_for_a_waiting_lock
-from tests.sockets import Socket, connected, in_thread, signed_in, subject, token_of, until
+from tests.sockets import Socket, connected, in_thread, signed_in, subject, token_of
+from tests.waiting import PATIENCE, until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -23,7 +24,7 @@ class TestTokenBucket:
         """
         After a rest as much as one command may cost passes at once; then so much each second.
         """
-        settings.REALTIME = {"SUBSCRIPTIONS": 4, "COMMANDS_PER_SECOND": 2}
+        settings.REALTIME = settings.REALTIME | {"SUBSCRIPTIONS": 4, "COMMANDS_PER_SECOND": 2}
         bucket = TokenBucket(100.0)
         assert 0 == bucket.take(6, 100.0)
         assert 0.5 == bucket.take(1, 100.0)
@@ -34,7 +35,7 @@ class TestTokenBucket:
         """
         Who waits as long as told may pass, however often it asked before.
         """
-        settings.REALTIME = {"SUBSCRIPTIONS": 0, "COMMANDS_PER_SECOND": 2}
+        settings.REALTIME = settings.REALTIME | {"SUBSCRIPTIONS": 0, "COMMANDS_PER_SECOND": 2}
         bucket = TokenBucket(0.0)
         assert 0 == bucket.take(2, 0.0)
         assert [0.5, 0.25, 0] == [bucket.take(1, now) for now in (0.0, 0.25, 0.5)]
@@ -46,11 +47,14 @@ class TestCommands:
         """
         The answer says when to come back; who does is served.
         """
-        settings.REALTIME = {"SUBSCRIPTIONS": 0, "COMMANDS_PER_SECOND": 5}
+        settings.REALTIME = settings.REALTIME | {"SUBSCRIPTIONS": 0, "COMMANDS_PER_SECOND": 5}
         async with signed_in(demo) as socket:
-            answers = [await socket.ask({"action": "ping", "ref": ref}) for ref in range(6)]
-            refusal = answers[-1]
-            assert ("error", 5, "rate_limited", True) == (
+            answer, asked = {"type": "pong"}, 0
+            while answer["type"] == "pong":  # a slow machine may take long to be too fast
+                asked += 1
+                answer = refusal = await socket.ask({"action": "ping", "ref": asked})
+            assert asked > 5
+            assert ("error", asked, "rate_limited", True) == (
                 refusal["type"],
                 refusal["ref"],
                 refusal["code"],
@@ -64,18 +68,18 @@ class TestCommands:
         """
         Several in one command are as many as in several commands.
         """
-        settings.REALTIME = {"SUBSCRIPTIONS": 3, "COMMANDS_PER_SECOND": 1}
+        settings.REALTIME = settings.REALTIME | {"SUBSCRIPTIONS": 30, "COMMANDS_PER_SECOND": 1}
         async with signed_in(demo) as socket:
-            entries = [{"object_type": "me", "id": "me"}] * 3
+            entries = [{"object_type": "me", "id": "me"}] * 30
             await socket.send({"subscriptions": entries})
-            assert ["subscribed"] * 3 == [(await socket.receive())["type"] for _ in range(3)]
+            assert ["subscribed"] * 30 == [(await socket.receive())["type"] for _ in range(30)]
             assert "rate_limited" == (await socket.ask({"subscriptions": entries}))["code"]
 
     async def test_an_invalid_command_is_not_cheaper(self, settings, demo):
         """
         What is refused, malformed or invalid, counts as one; the refusal still names it.
         """
-        settings.REALTIME = {"SUBSCRIPTIONS": 0, "COMMANDS_PER_SECOND": 3}
+        settings.REALTIME = settings.REALTIME | {"SUBSCRIPTIONS": 2, "COMMANDS_PER_SECOND": 1}
         async with signed_in(demo) as socket:
             for frame in ("{", {"action": "dance"}, {}, {"action": "dance", "ref": 7}):
                 await socket.send(frame)
@@ -88,12 +92,12 @@ class TestCommands:
         """
         A client that goes on regardless is cut off, and told to back off.
         """
-        settings.REALTIME = {"SUBSCRIPTIONS": 0, "COMMANDS_PER_SECOND": 3}
+        settings.REALTIME = settings.REALTIME | {"SUBSCRIPTIONS": 0, "COMMANDS_PER_SECOND": 3}
         async with signed_in(demo) as socket:
-            for _ in range(6):
-                await socket.send({"action": "ping"})
-            kinds = [(await socket.receive())["type"] for _ in range(6)]
-            assert ["pong"] * 3 + ["error"] * 3 == kinds
+            kinds = []
+            while kinds[-3:] != ["error"] * 3:
+                kinds.append((await socket.ask({"action": "ping"}))["type"])
+            assert kinds.count("pong") >= 3
             assert 4429 == await socket.closed()
 
 
@@ -102,7 +106,7 @@ class TestNonsense:
         """
         Each is answered, and the last one closes.
         """
-        settings.REALTIME = {"MALFORMED_FRAMES": 3}
+        settings.REALTIME = settings.REALTIME | {"MALFORMED_FRAMES": 3}
         async with signed_in(demo) as socket:
             for _ in range(3):
                 assert "malformed" == (await socket.ask("{"))["code"]
@@ -112,7 +116,7 @@ class TestNonsense:
         """
         A client that errs now and then stays.
         """
-        settings.REALTIME = {"MALFORMED_FRAMES": 2}
+        settings.REALTIME = settings.REALTIME | {"MALFORMED_FRAMES": 2}
         async with signed_in(demo) as socket:
             for _ in range(3):
                 assert "malformed" == (await socket.ask("{"))["code"]
@@ -124,7 +128,7 @@ class TestSockets:
         """
         One more is closed without a hello; another user's isn't, and a place that is left is free.
         """
-        settings.REALTIME = {"SOCKETS_PER_USER": 2}
+        settings.REALTIME = settings.REALTIME | {"SOCKETS_PER_USER": 2}
         async with signed_in(demo) as first:
             headers = first.headers
             async with signed_in(demo), connected(headers) as third:
@@ -143,7 +147,7 @@ class Lengthy(TicketType):
 
     def visible_to(self, user):
         if user.pk == Lengthy.slow_for:
-            Lengthy.release.wait(20)
+            Lengthy.release.wait(PATIENCE)
         return super().visible_to(user)
 
 
@@ -174,7 +178,7 @@ class TestSlow:
         """
         A client that can't be sent anything for SLOW_SECONDS gets 4503; before that its server waits.
         """
-        settings.REALTIME = {"SLOW_SECONDS": 0.5}
+        settings.REALTIME = settings.REALTIME | {"SLOW_SECONDS": 0.5}
         async with signed_in(demo) as socket:
             (served,) = rounds().sockets
             socket.stop_reading()
@@ -216,7 +220,11 @@ class TestSlow:
         """
         The first reason is the one that is said.
         """
-        settings.REALTIME = {"SLOW_SECONDS": 0.3, "SUBSCRIPTIONS": 0, "COMMANDS_PER_SECOND": 1}
+        settings.REALTIME = settings.REALTIME | {
+            "SLOW_SECONDS": 0.3,
+            "SUBSCRIPTIONS": 0,
+            "COMMANDS_PER_SECOND": 1,
+        }
         async with signed_in(demo) as socket:
             (served,) = rounds().sockets
             socket.stop_reading()
@@ -231,7 +239,7 @@ class TestSlow:
         """
         The socket has left its groups, whether or not its client ever hears of it.
         """
-        settings.REALTIME = {"SLOW_SECONDS": 0.1}
+        settings.REALTIME = settings.REALTIME | {"SLOW_SECONDS": 0.1}
         async with signed_in(demo) as socket:
             await socket.ask(subject(ticket))
             (served,) = rounds().sockets
@@ -258,7 +266,7 @@ async def test_heartbeats_come_by_themselves(settings, demo):
     """
     A page that only listens hears from the server each HEARTBEAT_SECONDS.
     """
-    settings.REALTIME = {"HEARTBEAT_SECONDS": 1}
+    settings.REALTIME = settings.REALTIME | {"HEARTBEAT_SECONDS": 1}
     async with signed_in(demo) as socket:
         assert 1 == socket.hello["heartbeat_seconds"]
         assert [{"type": "ping"}] * 2 == [await socket.receive() for _ in range(2)]

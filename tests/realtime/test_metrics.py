@@ -13,7 +13,8 @@ from apps.realtime.groups import group_for
 from apps.realtime.layers import Queue, standing
 from apps.realtime.rounds import rounds
 from tests.metrics import Metric
-from tests.sockets import collection, in_thread, lose, rename, signed_in, subject, until, write
+from tests.sockets import collection, in_thread, lose, rename, signed_in, subject, write
+from tests.waiting import PATIENCE, until
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("published")]
 
@@ -114,7 +115,8 @@ async def test_who_may_have_missed_something_is_behind(settings, demo, ticket):
     async with signed_in(demo) as socket:
         await socket.ask(subject(ticket))
         await get_channel_layer().group_send(group_for(f"ticket:{ticket.pk}"), {"type": "behind"})
-        assert await socket.answers()
+        assert await socket.silent(demo)
+        await rounds()._behind._task
         assert 0 == behind.grown
         await write(ticket, "Lost")
         await lose(settings)
@@ -174,7 +176,7 @@ async def test_reads_that_nobody_has_begun_wait(settings):
     """
     waiting = Metric("notifier_database_reads_waiting")
     release = threading.Event()
-    reads = [asyncio.create_task(in_database(release.wait, 10)) for _ in range(6)]
+    reads = [asyncio.create_task(in_database(release.wait, PATIENCE)) for _ in range(6)]
     await until(lambda: reads_waiting() >= 2)
     assert 2 <= waiting.value
     release.set()

@@ -16,10 +16,7 @@ from tests.sockets import (
     write,
 )
 
-pytestmark = [
-    pytest.mark.django_db(transaction=True),
-    pytest.mark.usefixtures("published", "by_hand"),
-]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("published")]
 
 
 class TestMoves:
@@ -54,7 +51,7 @@ class TestMoves:
             assert {"unsubscribed", "DELETE_TICKET"} == {frame["type"] for frame in frames}
             assert "Hidden" not in json.dumps(frames)
             await rename(ticket, "Hidden too")
-            assert await socket.answers()
+            assert await socket.silent(demo)
 
     async def test_in_a_gap_it_is_the_same(self, settings, demo, project, ticket):
         """

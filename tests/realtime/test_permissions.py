@@ -18,10 +18,7 @@ from tests.sockets import (
     subject,
 )
 
-pytestmark = [
-    pytest.mark.django_db(transaction=True),
-    pytest.mark.usefixtures("published", "by_hand"),
-]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("published")]
 
 
 class TestGroups:
@@ -87,7 +84,8 @@ class TestFaulty:
                 assert "revoked" == (await socket.receive())["reason"]
                 assert 4500 == await faulty.closed()
                 await rename(ticket, "Secret")
-                assert await faulty.communicator.receive_nothing()
+                assert await socket.silent(demo)
+                assert await faulty.says_no_more()
         (record,) = [it for it in caplog.records if it.message == "A round failed"]
         assert [f"ticket:{ticket.pk}"] == record.streams
 

@@ -84,7 +84,7 @@ async def test_a_layer_that_is_away_raises(settings, error, layer):
     If the layer refuses or doesn't answer in time, nothing counts as sent.
     """
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": f"tests.layers.{layer}"}}
-    settings.REALTIME = {"PUBLISH_SECONDS": 0.05}
+    settings.REALTIME = settings.REALTIME | {"PUBLISH_SECONDS": 0.05}
     with pytest.raises(error):
         await publish([row(1)])
 
@@ -94,7 +94,7 @@ class TestRefused:
     def layer(self, request, settings, sent):
         """One that refuses some messages, and one that hangs on them."""
         settings.CHANNEL_LAYERS = {"default": {"BACKEND": f"tests.layers.{request.param}"}}
-        settings.REALTIME = {"PUBLISH_SECONDS": 0.2}
+        settings.REALTIME = settings.REALTIME | {"PUBLISH_SECONDS": 0.2}
 
     async def test_a_row_alone_is_its_own_failure(self):
         """

@@ -16,13 +16,10 @@ from tests.sockets import (
     signed_in,
     statements_of,
     subject,
-    until,
 )
+from tests.waiting import until
 
-pytestmark = [
-    pytest.mark.django_db(transaction=True),
-    pytest.mark.usefixtures("published", "by_hand"),
-]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("published")]
 
 
 class TestWithoutAPush:
@@ -44,7 +41,7 @@ class TestWithoutAPush:
         """
         A right that ends by raw SQL ends within REAUTHORISE_SECONDS.
         """
-        settings.REALTIME = {"REAUTHORISE_SECONDS": 0.1}
+        settings.REALTIME = settings.REALTIME | {"REAUTHORISE_SECONDS": 0.1}
         async with signed_in(demo) as socket:
             await socket.ask(subject(ticket))
             await in_thread(delete_members)
@@ -101,7 +98,10 @@ class TestWithoutAPush:
             await rounds().reauthorise()
             await until(_gone)
             assert await socket.answers()
-            settings.REALTIME = {"POSITION_CHECK_SECONDS": 0.1, "REAUTHORISE_SECONDS": 1000}
+            settings.REALTIME = settings.REALTIME | {
+                "POSITION_CHECK_SECONDS": 0.1,
+                "REAUTHORISE_SECONDS": 1000,
+            }
             await until(lambda: clock().now - _gone()[0] > 0.1)
             await rounds().check_positions()
             frame = await socket.receive()

@@ -79,7 +79,7 @@ class TestRecovered:
         """
         However many were missed, they come in pages, in order, beside what is new.
         """
-        settings.REALTIME = {"CATCH_UP_ROWS": 7}
+        settings.REALTIME = settings.REALTIME | {"CATCH_UP_ROWS": 7}
         since = await where(demo, subject(ticket))
         await missed(ticket, 100)
         async with signed_in(demo) as socket:

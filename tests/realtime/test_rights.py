@@ -24,10 +24,7 @@ from tests.sockets import (
     subject,
 )
 
-pytestmark = [
-    pytest.mark.django_db(transaction=True),
-    pytest.mark.usefixtures("published", "by_hand"),
-]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("published")]
 
 
 def remove_from_the_user(project, user):
@@ -60,7 +57,7 @@ class TestAtOnce:
                     ends.append(frame)
             assert {("revoked", False)} == {(f["reason"], f["resubscribe"]) for f in ends}
             await rename(ticket, "Secret")
-            assert await socket.answers()
+            assert await socket.silent(demo)
             assert "not_found" == (await socket.ask(subject(ticket)))["code"]
 
     async def test_others_keep_theirs(self, demo, other, admin, project, ticket):
@@ -85,7 +82,7 @@ class TestAtOnce:
             await in_thread(_put_out, user, how)
             await drain()
             if how == "password":  # a token doesn't depend on it
-                assert await socket.answers()
+                assert await socket.silent(demo)
             else:
                 assert 4401 == await socket.closed()
 
@@ -112,7 +109,7 @@ class TestAtOnce:
             await in_thread(client.logout)
             await drain()
             assert 4401 == await socket.closed()
-            assert await elsewhere.answers()
+            assert await elsewhere.silent(demo)
 
     async def test_a_session_is_not_named(self, demo):
         """

@@ -15,14 +15,13 @@ from tests.sockets import (
     signed_in,
     statements_of,
     subject,
-    until,
     write,
 )
+from tests.waiting import until
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("published")]
 
 
-@pytest.mark.usefixtures("by_hand")
 class TestPositionCheck:
     async def test_a_lost_last_message_is_found(self, settings, demo, ticket):
         """
@@ -113,7 +112,6 @@ def _fail(ticket):
     rows.update(failed_at="2026-11-22T00:00Z", error_type="E")
 
 
-@pytest.mark.usefixtures("by_hand")
 async def test_who_is_behind_is_looked_at_together(settings, demo, ticket, project):
     """
     One query for all that a socket follows; only what has moved on is read.
@@ -132,7 +130,6 @@ async def test_who_is_behind_is_looked_at_together(settings, demo, ticket, proje
         assert sorted(("catch_up", stream) for stream in followed) == sorted(reminded)
 
 
-@pytest.mark.usefixtures("by_hand")
 async def test_who_is_behind_while_the_database_is_away_is_found_later(settings, demo, ticket):
     """
     By the position check.
@@ -150,7 +147,6 @@ async def test_who_is_behind_while_the_database_is_away_is_found_later(settings,
         assert 2 == (await socket.receive())["offset"]
 
 
-@pytest.mark.usefixtures("by_hand")
 async def test_a_look_that_fails_is_a_line_in_the_log(demo, ticket, caplog):
     """
     Whatever it is; who waits next is looked at.
@@ -180,7 +176,7 @@ async def test_it_goes_by_itself(settings, demo, ticket, caplog):
     """
     Within POSITION_CHECK_SECONDS, and once more after a time without the database.
     """
-    settings.REALTIME = {"POSITION_CHECK_SECONDS": 0.25}
+    settings.REALTIME = settings.REALTIME | {"POSITION_CHECK_SECONDS": 0.25}
     async with signed_in(demo) as socket:
         await socket.ask(subject(ticket))
         for title in ("one", "two"):
@@ -196,7 +192,7 @@ async def test_a_round_that_fails_is_a_line_in_the_log(settings, demo, caplog):
     """
     Whatever it is; the next one comes.
     """
-    settings.REALTIME = {"POSITION_CHECK_SECONDS": 0.05}
+    settings.REALTIME = settings.REALTIME | {"POSITION_CHECK_SECONDS": 0.05}
     async with signed_in(demo):
         rounds().sockets.add(None)
         await until(lambda: "A round failed" in caplog.text)

@@ -56,7 +56,7 @@ class TestSeveral:
         """
         The first ones are granted; a command with more than could ever be is refused as a whole.
         """
-        settings.REALTIME = {"SUBSCRIPTIONS": 2}
+        settings.REALTIME = settings.REALTIME | {"SUBSCRIPTIONS": 2}
         own = {"object_type": "me", "id": "me"}
         async with signed_in(demo) as socket:
             await socket.ask(own)
@@ -70,7 +70,7 @@ class TestSeveral:
         """
         Wherever it stands, and whatever it is refused for; where there is no room nothing is said of it.
         """
-        settings.REALTIME = {"SUBSCRIPTIONS": 2}
+        settings.REALTIME = settings.REALTIME | {"SUBSCRIPTIONS": 2}
         missing = {"object_type": "ticket", "id": hashids.encode("ticket", 4711)}
         secret = await in_thread(Project.objects.create, name="Secret")
         async with signed_in(demo) as socket:

@@ -40,7 +40,7 @@ class TestSnapshot:
         """
         A page has as much as FRAME_BYTES hold, one object at least, and nothing is left out.
         """
-        settings.REALTIME = {"FRAME_BYTES": 1500}
+        settings.REALTIME = settings.REALTIME | {"FRAME_BYTES": 1500}
         titles = [letter * 100 for letter in "abcdefgh"]
         for title in titles:
             await in_thread(

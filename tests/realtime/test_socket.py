@@ -13,6 +13,7 @@ from apps.realtime.rounds import rounds
 from apps.realtime.routing import websocket
 from tests.layers import UnjoinableLayer
 from tests.sockets import connected, signed_in, subject, token_of
+from tests.waiting import PATIENCE
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("published")]
 
@@ -35,7 +36,7 @@ async def test_who_cannot_join_is_to_come_back(refuses, demo, act):
     refuses.add(act)
     async with connected(headers) as socket:
         assert 4500 == await socket.closed()
-        assert await socket.communicator.receive_nothing()
+        assert await socket.says_no_more()
     assert not rounds().sockets
 
 
@@ -84,13 +85,13 @@ async def test_the_end_of_a_socket_is_one(refuses, demo, ticket):
     communicator = WebsocketCommunicator(
         websocket, "/ws/notifications/", headers=await token_of(demo)
     )
-    await communicator.connect()
-    await communicator.receive_json_from()
+    await communicator.connect(PATIENCE)
+    await communicator.receive_json_from(PATIENCE)
     await communicator.send_json_to(subject(ticket))
-    assert "subscribed" == (await communicator.receive_json_from())["type"]
+    assert "subscribed" == (await communicator.receive_json_from(PATIENCE))["type"]
     refuses.add("group_discard")
     await communicator.send_input({"type": "websocket.disconnect", "code": 1000})
-    await communicator.wait(10)
+    await communicator.wait(PATIENCE)
     assert communicator.future.result() is None
     assert not rounds().sockets
 

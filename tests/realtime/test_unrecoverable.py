@@ -100,7 +100,7 @@ class TestNotRecovered:
         """
         In place of one payload, frames with its objects, the last one said to be it.
         """
-        settings.REALTIME = {"SNAPSHOT_ROWS": 2}
+        settings.REALTIME = settings.REALTIME | {"SNAPSHOT_ROWS": 2}
         for title in "abcd":
             await in_thread(Ticket.objects.create, project=project, title=title)
         await drain()

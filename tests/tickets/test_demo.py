@@ -1,11 +1,12 @@
 """The demo data, and the command that keeps it changing."""
 
 import io
-import os
 import signal
-import threading
+import subprocess
+import sys
 
 import pytest
+from django.conf import settings as django_settings
 from django.contrib.auth import authenticate, get_user_model
 from django.core.management import CommandError, call_command
 from django.db import connection
@@ -13,6 +14,8 @@ from django.db import connection
 from apps.outbox.models import NotificationOutbox
 from apps.tickets.management.commands.demo import Command
 from apps.tickets.models import Project, Ticket
+from tests.processes import Site
+from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.django_db
 
@@ -71,12 +74,33 @@ def test_live_keeps_changing(run):
     assert before + 6 == NotificationOutbox.objects.count()
 
 
-def test_live_ends_with_ctrl_c(run):
+@pytest.fixture
+def live(run, transactional_db):
+    """The command in a process of its own, past its first change, with an hour until the next one."""
+    run()
+    process = subprocess.Popen(
+        [sys.executable, "manage.py", "demo", "--live", "--interval", "3600"],
+        cwd=django_settings.BASE_DIR,
+        env=Site(None).environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout.readline().startswith("The demo data is there.")
+        assert process.stdout.readline()
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_live_ends_with_ctrl_c(live):
     """
     Interrupted, it says what it did.
     """
-    threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
-    assert "Stopped after 1 changes." in run("--live", "--interval", "60")
+    live.send_signal(signal.SIGINT)
+    said, _ = live.communicate(timeout=PATIENCE)
+    assert ("Stopped after 1 changes.\n", 0) == (said, live.returncode)
 
 
 def test_live_without_tickets(run):

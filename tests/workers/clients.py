@@ -11,7 +11,7 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import State
 from websockets.uri import parse_uri
 
-PATIENCE = 30
+from tests.waiting import PATIENCE
 
 
 class BareSocket:

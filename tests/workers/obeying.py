@@ -10,8 +10,29 @@ journals: dict[str, dict[str, Any]] = {}
 released = asyncio.Event()
 
 
+class Turns:
+    """How often the loop has gone round, fifty times a second at most: not while its process stands still."""
+
+    def __init__(self):
+        self.count = 0
+        self.task = None
+
+    def begin(self):
+        """Count from now on, if nobody has begun to."""
+        self.task = self.task or asyncio.create_task(self._run())
+
+    async def _run(self):
+        while True:
+            await asyncio.sleep(0.02)
+            self.count += 1
+
+
+turns = Turns()
+
+
 async def application(scope, receive, send):
     """Obey a socket, or answer a request."""
+    turns.begin()
     if scope["type"] == "websocket":
         await Obedience(receive, send, journals.setdefault(scope["path"], {})).obey()
     else:
@@ -23,7 +44,8 @@ class Obedience:
 
     def __init__(self, receive, send, journal):
         self.receive, self.send, self.journal = receive, send, journal
-        self.journal.update(received=0, sent=0, sent_at=time.monotonic(), late=0)
+        self.journal.update(received=0, late=0)
+        self.note_sent(0)
 
     async def obey(self):
         await self.receive()
@@ -39,15 +61,20 @@ class Obedience:
                     self.journal["received"] += 1
         self.journal["ended"] = message["code"]
 
+    def note_sent(self, number):
+        """Note how much is sent, and when: by the clock, and by how often the loop has gone round."""
+        self.journal.update(sent=number, sent_at=time.monotonic(), sent_in=turns.count)
+
     async def send_frames(self, frames, size, seconds=None, code=None):
         try:
             async with asyncio.timeout(seconds):
                 for number in range(frames):
                     text = str(number).ljust(size)
                     await self.send({"type": "websocket.send", "text": text})
-                    self.journal.update(sent=number + 1, sent_at=time.monotonic())
+                    self.note_sent(number + 1)
         except TimeoutError:
-            self.journal.update(late=self.journal["late"] + 1, sent_at=time.monotonic())
+            self.journal["late"] += 1
+            self.note_sent(self.journal["sent"])
         if code is not None:
             await self.send({"type": "websocket.close", "code": code})
 
@@ -66,4 +93,5 @@ async def answer(path, receive, send):
     journal = dict(journals.get(path, {}), body=len(body + message.get("body", b"")))
     if "sent_at" in journal:
         journal["idle"] = time.monotonic() - journal.pop("sent_at")
+        journal["turns"] = turns.count - journal.pop("sent_in")
     await send({"type": "http.response.body", "body": json.dumps(journal).encode()})

@@ -8,21 +8,19 @@ import time
 import urllib.request
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from functools import partial
 from itertools import islice
 
 import pytest
 from websockets.frames import Opcode
 
-from config.verify.processes import PATIENCE, answers, wait_until
+from tests.ports import answers
 from tests.processes import Site
+from tests.waiting import PATIENCE, wait_until
 from tests.workers.clients import BareSocket
-from workers.connections import FAREWELL_SECONDS
-from workers.daphne import CLOSE_SECONDS
 
 COMMAND = (
-    "exec python -m workers.daphne --bind 127.0.0.1 --port $DAPHNE_PORT"
+    "exec python -m tests.workers.serving --bind 127.0.0.1 --port $DAPHNE_PORT"
     " --ping-interval 1 --ping-timeout 1"  # Daphne's own, which end a socket without a code
     " tests.workers.obeying:application"
 )
@@ -34,13 +32,19 @@ WHOLE = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 
 
 class Daphne:
-    """A process with an application that treats its sockets as they say."""
+    """
+    A process with an application that treats its sockets as they say.
 
-    def __init__(self, site, **realtime):
+    Clients that end have as long for it as a test waits, unless the test says otherwise.
+    """
+
+    def __init__(self, site, *, farewell=PATIENCE, close=PATIENCE, **realtime):
         site.commands = {"daphne": COMMAND}
         site.environment |= {
             "DJANGO_SETTINGS_MODULE": "tests.workers.daphne_settings",
             "DAPHNE_REALTIME": json.dumps(realtime),
+            "FAREWELL_SECONDS": str(farewell),
+            "CLOSE_SECONDS": str(close),
         }
         site.start("daphne")
         self.port, self.process = site.daphne_port, site.running["daphne"]
@@ -62,7 +66,7 @@ class Daphne:
 
     def stalled(self, path):
         """Return what a socket did, once the application waits for the client."""
-        return self.wait_for(path, lambda journal: journal["idle"] > 0.5, f"{path} stalls")
+        return self.wait_for(path, lambda journal: journal["turns"] > 25, f"{path} stalls")
 
 
 @pytest.fixture
@@ -123,7 +127,7 @@ class TestSlowReader:
         """
         A closed socket with an unread rest ends after a while, whoever closed it; another is left alone.
         """
-        daphne = serve()
+        daphne = serve(farewell=2)
         with (
             BareSocket(daphne.port, "/ours") as ours,
             BareSocket(daphne.port, "/theirs") as theirs,
@@ -134,10 +138,8 @@ class TestSlowReader:
             ours.order("send", frames=MANY, size=LARGE, seconds=0.2, code=4503)
             daphne.wait_for("/ours", lambda journal: journal["late"], "it is closed")
             theirs.leave()
-            start = time.monotonic()
             for path in ("/ours", "/theirs"):
                 daphne.wait_for(path, lambda journal: "ended" in journal, f"{path} ends")
-            assert FAREWELL_SECONDS - 2 < time.monotonic() - start < FAREWELL_SECONDS + 5
             idle.order("send", frames=1, size=1)
             assert Opcode.TEXT is next(idle.frames()).opcode  # and no ping came before
 
@@ -179,27 +181,35 @@ class TestHeartbeat:
         """
         daphne = serve(HEARTBEAT_SECONDS=1)
         replies = {
-            "/silent": lambda client: None,
             "/pongs": BareSocket.answer,
             "/unasked": BareSocket.pong,
             "/frames": lambda client: client.say("{}"),
         }
         with ThreadPoolExecutor() as pool:
-            outcomes = pool.map(partial(outcome, daphne.port), *zip(*replies.items(), strict=True))
-            assert [4408, None, None, None] == list(outcomes)
+            silent = pool.submit(outlives_a_ping, daphne.port, "/silent", lambda client: None)
+            assert all(
+                pool.map(partial(can_live, daphne.port), *zip(*replies.items(), strict=True))
+            )
+            assert not silent.result()
 
 
-def outcome(port, path, reply):
-    """Reply to pings; return the code with which the socket is closed, None if it lives on."""
+def can_live(port, path, reply):
+    """Return whether a client lives that replies to pings. It tries again: a busy machine may be too late."""
+    return any(outlives_a_ping(port, path, reply) for _ in range(5))
+
+
+def outlives_a_ping(port, path, reply):
+    """Reply to pings; return whether another one comes, and not the close."""
     with BareSocket(port, path) as client:
         pings = 0
         for frame in client.frames():
             if frame.opcode is Opcode.PING:
                 reply(client)
                 pings += 1
-            if pings == 4:
-                return None
-        return client.close.code
+            if pings == 2:
+                return True
+        assert 4408 == client.close.code
+        return False
 
 
 class TestFlood:
@@ -237,8 +247,7 @@ class TestHandshake:
         heads = [(b"", b""), (b"GET / HT", b""), (b"GET / HTTP/1.1\r\nA: ", b"a")]
         cases = [*heads, *((WHOLE + head, drop) for head, drop in heads[1:])]
         with ThreadPoolExecutor() as pool:
-            for seconds in pool.map(partial(lifetime, daphne.port), *zip(*cases, strict=True)):
-                assert 0.5 < seconds < 5
+            assert all(pool.map(partial(is_ended, daphne.port), *zip(*cases, strict=True)))
 
     def test_others_have_their_time(self, serve):
         """
@@ -247,15 +256,12 @@ class TestHandshake:
         daphne = serve(HANDSHAKE_SECONDS=1)
         request = b"POST %s HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n"
         with (
-            connection(daphne.port) as idles,
-            connection(daphne.port) as uploads,
-            connection(daphne.port) as waits,
+            asking(daphne.port, request % b"/" + b"12345") as idles,
+            asking(daphne.port, request % b"/" + b"1") as uploads,
+            asking(daphne.port, request % b"/slowly" + b"12345") as waits,
         ):
-            idles.sendall(request % b"/" + b"12345")
             assert b'"body": 5' in read_until(idles, b"}")
-            uploads.sendall(request % b"/" + b"1")
-            waits.sendall(request % b"/slowly" + b"12345")
-            assert lifetime(daphne.port, b"", b"") + lifetime(daphne.port, b"", b"") < 10
+            assert is_ended(daphne.port, b"", b"")  # which came after them
             daphne.get("/release")
             idles.sendall(request % b"/" + b"12345")
             uploads.sendall(b"2345")
@@ -263,9 +269,10 @@ class TestHandshake:
                 assert b'"body": 5' in read_until(client, b"}")
 
 
-def connection(port):
+def asking(port, head):
+    """Return a connection that begins like this at once: its time runs from the beginning."""
     client = socket.create_connection(("127.0.0.1", port), PATIENCE)
-    client.settimeout(PATIENCE)
+    client.sendall(head)
     return client
 
 
@@ -278,41 +285,52 @@ def read_until(client, end):
     return received
 
 
-def lifetime(port, head, drop):
-    """Return for how long a connection lives that begins like this, and into which something drops."""
-    start = time.monotonic()
-    with connection(port) as client, suppress(ConnectionError):
-        client.sendall(head)
+def is_ended(port, head, drop):
+    """Return whether the server ends a connection that begins like this, and into which something drops."""
+    end = time.monotonic() + PATIENCE
+    with asking(port, head) as client:
         client.settimeout(0.1)
-        more = b"."
-        while more and time.monotonic() - start < PATIENCE:
+        while time.monotonic() < end:
             try:
-                more = client.recv(10_000)
+                if not client.recv(10_000):
+                    return True
+                client.sendall(drop)
             except TimeoutError:
                 client.sendall(drop)
-    return time.monotonic() - start
+            except ConnectionError:
+                return True
+    return False
 
 
 class TestEnd:
     def test_a_restart_says_when_to_come_back(self, serve):
         """
-        On SIGTERM a socket is told in which window to come back. Who doesn't read delays nobody.
+        On SIGTERM a socket is told in which window to come back, and nobody is let in any more.
         """
         daphne = serve(RECONNECT_MIN_MS=700, RECONNECT_MAX_MS=9000)
         with BareSocket(daphne.port, "/reads") as reads, BareSocket(daphne.port, "/slow") as slow:
             slow.order("send", frames=MANY, size=LARGE)
             daphne.stalled("/slow")
-            start = time.monotonic()
             os.kill(daphne.process.pid, signal.SIGTERM)
             assert [] == reads.numbers()
             assert 1012 == reads.close.code
             window = {"min_ms": 700, "max_ms": 9000}
             assert {"reconnect": window} == json.loads(reads.close.reason)
             reads.answer()
-            # While the other one has its time.
-            wait_until(lambda: not answers(daphne.port), "nobody is let in", CLOSE_SECONDS / 2)
+            wait_until(lambda: not answers(daphne.port), "nobody is let in")
+            assert daphne.process.poll() is None  # the other one has its time
+        assert 0 == daphne.process.wait(PATIENCE)
+
+    def test_who_does_not_read_is_not_waited_for(self, serve):
+        """
+        On SIGTERM clients have a while to end; then the server ends without them.
+        """
+        daphne = serve(close=0.1)
+        with BareSocket(daphne.port, "/slow") as slow:
+            slow.order("send", frames=MANY, size=LARGE)
+            daphne.stalled("/slow")
+            os.kill(daphne.process.pid, signal.SIGTERM)
             assert 0 == daphne.process.wait(PATIENCE)
-            assert time.monotonic() - start < CLOSE_SECONDS + 2
 
     def test_a_close_that_is_being_read_is_not_cut(self, serve):
         """

@@ -91,12 +91,12 @@ def test_processes_show_what_they_counted_together(tmp_path):
     alive = count(
         "print('there', flush=True); input()", stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
-    assert "there\n" == alive.stdout.readline()
-    os.environ[VARIABLE] = str(tmp_path)
     try:
+        assert "there\n" == alive.stdout.readline()
+        os.environ[VARIABLE] = str(tmp_path)
         shown = series(expose("")[0].decode())
     finally:
-        del os.environ[VARIABLE]
+        os.environ.pop(VARIABLE, None)
         alive.communicate("\n")
     assert (4, 1, 1) == (shown["rows_total"], shown["now"], shown["notifier_database_up"])
     assert "notifier_sockets" not in shown

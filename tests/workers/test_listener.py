@@ -6,8 +6,10 @@ import urllib.request
 
 import pytest
 
-from config.verify.processes import answers, free_port, wait_until
 from tests.metrics import series
+from tests.ports import answers, free_port
+from tests.waiting import PATIENCE, wait_until
+from workers import listener
 from workers.listener import listen
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -15,7 +17,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 def read(port, path="/metrics", **headers):
     request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", headers=headers)
-    with urllib.request.urlopen(request, timeout=20) as answer:
+    with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
         return series(answer.read().decode())
 
 
@@ -48,10 +50,11 @@ def test_with_a_token_asks_for_it(settings, port):
     assert 1 == read(port, Authorization="Bearer a-token")["notifier_database_up"]
 
 
-def test_a_port_in_use_is_a_line_in_the_log(settings, port, caplog):
+def test_a_port_in_use_is_a_line_in_the_log(port, caplog, monkeypatch):
     """
     It is tried again: whoever has it may be about to end.
     """
+    monkeypatch.setattr(listener, "AGAIN_SECONDS", 0.1)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", port))
         taken.listen()

@@ -22,7 +22,7 @@ class TestRelay:
         """
         Three published, one tried twice and failed: each as often as it happened.
         """
-        settings.OUTBOX = {"MAX_ATTEMPTS": 2, "BACKOFF_BASE_SECONDS": 0}
+        settings.OUTBOX = settings.OUTBOX | {"MAX_ATTEMPTS": 2, "BACKOFF_BASE_SECONDS": 0}
         rows, delays = (
             [Metric(name) for name in ROWS],
             Metric("notifier_publish_delay_seconds_count"),

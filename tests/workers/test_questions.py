@@ -5,7 +5,7 @@ import threading
 import pytest
 from django.db import OperationalError, connection
 
-from config.verify.processes import wait_until
+from tests.waiting import PATIENCE, wait_until
 from workers.questions import Question
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -30,7 +30,7 @@ def test_who_hangs_is_not_asked_again():
 
     def ask():
         asked.append(1)
-        release.wait(20)
+        release.wait(PATIENCE)
 
     question = Question(ask, patience=0.05, fresh=0)
     for _ in range(3):
@@ -49,7 +49,7 @@ def test_a_slow_statement_is_ended():
     def ask():
         with connection.cursor() as cursor:
             try:
-                cursor.execute("SELECT pg_sleep(20)")
+                cursor.execute("SELECT pg_sleep(3600)")
             except OperationalError as error:
                 ended.append(error)
                 raise

@@ -21,7 +21,7 @@ def test_drains_everything_in_order(settings, relay, sent):
     """
     Rows of many streams and batches are numbered, published in order, and settled.
     """
-    settings.OUTBOX = {"BATCH_ROWS": 2}
+    settings.OUTBOX = settings.OUTBOX | {"BATCH_ROWS": 2}
     for pk in range(1, 21):
         announce(pk, count=3)
     drained = relay.drain()
@@ -53,7 +53,7 @@ def test_a_drain_can_be_cut_short(settings, relay):
     """
     When its time is over it stops after the batch in hand, says so, and goes on the next time.
     """
-    settings.OUTBOX = {"BATCH_ROWS": 1}
+    settings.OUTBOX = settings.OUTBOX | {"BATCH_ROWS": 1}
     announce(count=3)
     assert relay.drain(seconds=0).is_cut_short
     drained = relay.drain()
@@ -144,7 +144,7 @@ def test_a_huge_payload_is_not_loaded(settings, relay, sent):
     """
     What goes as a hint doesn't pass through the worker.
     """
-    settings.REALTIME = {"FRAME_BYTES": 1000}
+    settings.REALTIME = settings.REALTIME | {"FRAME_BYTES": 1000}
     backlog(1, streams=1, payload=f'"{"x" * 20_000_000}"')
     tracemalloc.start()
     relay.drain()
@@ -159,7 +159,7 @@ def test_memory_does_not_depend_on_the_backlog(settings, relay):
     Twenty megabytes that wait take no more memory than two: a batch at a time is in hand.
     """
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": "tests.layers.SwallowingLayer"}}
-    settings.OUTBOX = {"BATCH_ROWS": 50}
+    settings.OUTBOX = settings.OUTBOX | {"BATCH_ROWS": 50}
     peaks = []
     for rows in (200, 2000, 20_000):  # the first one warms up
         backlog(rows, streams=40, payload=f'"{"x" * 1000}"')

@@ -11,7 +11,7 @@ import psutil
 import pytest
 from django.conf import settings as django_settings
 
-from config.verify.processes import wait_until
+from tests.waiting import PATIENCE, wait_until
 from workers import tallies
 from workers.tallies import VARIABLE, count_together
 
@@ -61,11 +61,13 @@ def test_what_nobody_counts_in_any_more_is_removed(tmp_path):
         stdout=subprocess.PIPE,
         text=True,
     )
-    assert "there\n" == other.stdout.readline()
-    count_together("worker", os.getpid())
-    assert ["web", "worker"] == [name.partition("-")[0] for name in folders(tmp_path)]
-    other.kill()
-    other.communicate()
+    try:
+        assert "there\n" == other.stdout.readline()
+        count_together("worker", os.getpid())
+        assert ["web", "worker"] == [name.partition("-")[0] for name in folders(tmp_path)]
+    finally:
+        other.kill()
+        other.communicate()
     count_together("worker", os.getpid())
     assert ["worker"] == [name.partition("-")[0] for name in folders(tmp_path)]
 
@@ -100,7 +102,7 @@ def test_a_folder_that_is_taken_away_meanwhile_is_made_again(tmp_path):
         )
         shutil.rmtree(folder)
         fcntl.flock(held, fcntl.LOCK_UN)
-        with waiting.result(20) as found:
+        with waiting.result(PATIENCE) as found:
             assert os.fstat(found.fileno()).st_ino == lock.stat().st_ino
 
 

@@ -6,10 +6,8 @@ import json
 import websockets
 from rest_framework.authtoken.models import Token
 
-from config.verify.processes import PATIENCE
-from tests.sockets import (
-    in_thread,
-)
+from tests.sockets import in_thread
+from tests.waiting import PATIENCE
 
 PATH = "/ws/notifications/"
 

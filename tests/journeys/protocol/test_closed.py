@@ -12,7 +12,6 @@ import pytest
 import websockets
 from django.test import Client as Browser
 
-from config.verify.processes import PATIENCE
 from tests.journeys.protocol.clients import LIMITS, PATH, Client, headers_of, serve
 from tests.processes import Site
 from tests.sockets import (
@@ -21,6 +20,7 @@ from tests.sockets import (
     rename,
     subject,
 )
+from tests.waiting import PATIENCE
 from tests.workers.clients import BareSocket
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("published")]

@@ -58,7 +58,7 @@ class TestDatabase:
         ("setting", "is_grave"),
         [
             ("default_transaction_isolation = 'serializable'", True),
-            ("statement_timeout = 1000", False),
+            ("statement_timeout = 4999", False),
         ],
     )
     def test_a_promise_that_is_not_kept(self, durable, setting, is_grave):
@@ -98,9 +98,8 @@ class TestDatabase:
         ahead = "pg_catalog.clock_timestamp() + interval '1 hour'"
         with liar("clock_timestamp", "timestamptz", ahead):
             finding = one(database.agrees_on_the_time())
-        assert re.fullmatch(
-            r"PostgreSQL's clock is (3600|3599)\.\d seconds ahead of this host's.", finding.what
-        )
+        words = r"PostgreSQL's clock is (\d+)\.\d seconds ahead of this host's."
+        assert 3500 < int(re.fullmatch(words, finding.what)[1]) <= 3600
 
 
 class TestSkew:

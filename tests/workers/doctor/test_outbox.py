@@ -1,5 +1,7 @@
 """What the doctor says of rows, and of settings."""
 
+import re
+
 import pytest
 from django.db import DEFAULT_DB_ALIAS
 
@@ -36,7 +38,7 @@ class TestOutbox:
         announce(count=3)
         sql(f"UPDATE {OUTBOX} SET created_at = now() - make_interval(secs => %s)", seconds)
         finding = one(outbox.keeps_up())
-        assert f"for {seconds} seconds: 3 waiting" in finding.what
+        assert int(re.search(r"for (\d+) seconds: 3 waiting", finding.what)[1]) >= seconds
         assert is_grave == finding.is_grave
 
     def test_is_late_when_the_dashboard_says_so(self):
@@ -44,7 +46,7 @@ class TestOutbox:
         There is one threshold.
         """
         announce()
-        for seconds, is_late in ((LONG_SECONDS - 5, False), (LONG_SECONDS + 2, True)):
+        for seconds, is_late in ((LONG_SECONDS - 8, False), (LONG_SECONDS + 2, True)):
             sql(f"UPDATE {OUTBOX} SET created_at = now() - make_interval(secs => %s)", seconds)
             assert is_late is bool(found(outbox.keeps_up()))
             waiting = backlog(using=DEFAULT_DB_ALIAS)
@@ -78,7 +80,8 @@ class TestOutbox:
         claim = Claim.objects.create(shard=3, rows=[1, 2])
         sql("UPDATE outbox_claim SET claimed_at = now() - interval '5 minutes'")
         left, kills = outbox.has_no_orphans()
-        assert "Shard 3 has had 2 rows in hand for 300 seconds." == left.what
+        words = r"Shard 3 has had 2 rows in hand for (\d+) seconds\."
+        assert int(re.fullmatch(words, left.what)[1]) >= 300
         assert kills.what.startswith("5 workers died with row ")
         claim.delete()
 
@@ -86,7 +89,7 @@ class TestOutbox:
         """
         Rows that should be gone are found.
         """
-        settings.OUTBOX = {"RETENTION_SECONDS": 3600}
+        settings.OUTBOX = settings.OUTBOX | {"RETENTION_SECONDS": 3600}
         announce()
         sql(f"UPDATE {OUTBOX} SET \"offset\" = 1, published_at = now() - interval '1 day'")
         assert (
@@ -99,7 +102,7 @@ def test_settings(settings):
     """
     What the system checks complain of is a finding, with its id and hint.
     """
-    settings.REALTIME = {"SLOW_SECONDS": 50, "PUBLISH_SECONDS": 2}
+    settings.REALTIME = settings.REALTIME | {"SLOW_SECONDS": 50, "PUBLISH_SECONDS": 2}
     answer = configuration.has_no_complaints()
     by_id = {finding.what.partition(":")[0]: finding for finding in answer}
     assert by_id["realtime.E002"].is_grave

@@ -9,6 +9,7 @@ from django.core.management import CommandError, call_command
 from django.core.management.base import OutputWrapper
 from django.core.management.color import color_style
 
+from tests.waiting import PATIENCE
 from workers.doctor.checklist import checklist
 from workers.doctor.examination import examine
 from workers.doctor.findings import Check, Finding, Result, Verdict
@@ -48,7 +49,7 @@ class TestExamination:
         release = threading.Event()
 
         def doze():
-            release.wait(3)
+            release.wait(PATIENCE)
             return "awake again"
 
         results = list(

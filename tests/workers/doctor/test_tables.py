@@ -2,13 +2,13 @@
 
 import re
 import threading
-import time
 from contextlib import contextmanager, suppress
 
 import pytest
 from django.db import DatabaseError, connection, transaction
 
-from tests.database import alter_system, elsewhere
+from tests.database import alter_system, elsewhere, wait_for_a_waiting_lock
+from tests.waiting import wait_until
 from tests.workers.announcing import announce
 from workers.doctor import tables
 
@@ -53,11 +53,11 @@ class TestIndexes:
         """
         if is_grave:
             sql(f"DROP INDEX {name}")
-        with elsewhere(_writing()):
-            sql("SET statement_timeout = 300")
-            with pytest.raises(DatabaseError):
-                sql(f"CREATE INDEX CONCURRENTLY {name} ON {OUTBOX} (failed_at)")
-            sql("RESET statement_timeout")
+        with (
+            elsewhere(_writing()),
+            _running(f"CREATE INDEX CONCURRENTLY {name} ON {OUTBOX} (failed_at)"),
+        ):
+            wait_for_a_waiting_lock()
         finding = one(tables.are_whole())
         assert (f"{name} of {OUTBOX} is not valid.", is_grave) == (finding.what, finding.is_grave)
 
@@ -71,24 +71,24 @@ def _writing():
 
 
 @contextmanager
-def _sleeping(seconds):
-    """Somebody's long statement."""
-    ended = threading.Event()
+def _running(statement):
+    """Another connection's statement, which takes longer than the block, and is cancelled at its end."""
 
-    def sleep():
-        with suppress(DatabaseError), connection.cursor() as cursor:
-            cursor.execute("SELECT pg_sleep(%s)", [seconds])
-        connection.close()
-        ended.set()
+    def run():
+        try:
+            with suppress(DatabaseError):
+                sql(statement)
+        finally:
+            connection.close()
 
-    threading.Thread(target=sleep).start()
+    thread = threading.Thread(target=run)
+    thread.start()
+    cancel = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE query = %s"
     try:
         yield
     finally:
-        sql(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%'"
-        )
-        assert ended.wait(10)
+        wait_until(lambda: sql(cancel, statement) or not thread.is_alive(), "it can be cancelled")
+        thread.join()
 
 
 class TestVacuum:
@@ -153,10 +153,10 @@ class TestVacuum:
         """
         A statement that takes longer than it may is found.
         """
-        with _sleeping(5):
-            deadline = time.monotonic() + 10
-            while not (seen := found(tables.are_not_held_back(working=0.2))):
-                assert time.monotonic() < deadline
+        with _running("SELECT pg_sleep(3600)"):
+            seen = wait_until(
+                lambda: found(tables.are_not_held_back(working=0.2)), "the statement is found"
+            )
         assert ["A transaction has been active for"] == [words[:33] for words in seen]
 
     def test_a_replication_slot_of_nobody(self):

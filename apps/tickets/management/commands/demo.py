@@ -51,8 +51,9 @@ class Command(BaseCommand):
         done = 0
         try:
             while live and done != changes:
-                self.stdout.write(self.change())
+                change = self.change()
                 done += 1
+                self.stdout.write(change)
                 time.sleep(interval)
         except KeyboardInterrupt:
             self.stdout.write(f"Stopped after {done} changes.")

@@ -1,0 +1,39 @@
+"""Ports for servers of tests: none is given twice, and nobody else takes one before it is used."""
+
+import fcntl
+import random
+import socket
+import tempfile
+from pathlib import Path
+from typing import IO
+
+#: Below those that Linux and macOS give to outgoing connections, and to servers that ask for any port.
+PORTS = range(20_000, 32_000)
+
+_held: list[IO[str]] = []
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on, and that no other process gets here while this one runs."""
+    ports = random.SystemRandom().sample(PORTS, len(PORTS))
+    return next(port for port in ports if _is_reserved(port) and not answers(port))
+
+
+def answers(port: int) -> bool:
+    """Return whether something listens on a port."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _is_reserved(port: int) -> bool:
+    """Lock a port's file, until this process ends. Return whether that worked."""
+    folder = Path(tempfile.gettempdir()) / "notifier-test-ports"
+    folder.mkdir(exist_ok=True)
+    lock = (folder / str(port)).open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        return False
+    _held.append(lock)
+    return True
