@@ -13,7 +13,7 @@ import psutil
 import pytest
 from django.conf import settings
 
-from config.verify.processes import free_port, wait_until
+from tests.rig.processes import free_port, wait_until
 
 
 class Run:
