@@ -11,7 +11,7 @@ from django.conf import settings
 from apps.outbox.models import NotificationOutbox
 from apps.realtime import hashids
 from apps.tickets.models import Project, Ticket
-from config.verify.proxy import Proxy
+from tests.rig.proxy import Proxy
 from tests.sockets import in_thread
 from tests.waiting import wait_until
 

@@ -122,7 +122,8 @@ def proxy(request, tmp_path, site, certificate):
     with (tmp_path / "proxy.log").open("wb") as log:
         if request.param == "nginx":
             subprocess.run([*command, "-t"], check=True, stdout=log, stderr=log)
-        process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+        # nginx is known by the folder it works in, should it be left.
+        process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=tmp_path)
     wait_until(
         lambda: answers(port), f"{request.param} answers; {(tmp_path / 'proxy.log').read_text()}"
     )

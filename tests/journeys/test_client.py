@@ -10,7 +10,7 @@ from apps.realtime.announce import announce
 from apps.realtime.client import Client, RefusedError
 from apps.realtime.reconnecting import ClosedError
 from apps.realtime.standing import Notification, Subscribed, Unsubscribed
-from config.verify.proxy import Proxy
+from tests.rig.proxy import Proxy
 from tests.sockets import collection, in_thread, subject, write
 from tests.waiting import PATIENCE, until
 

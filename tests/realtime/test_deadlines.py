@@ -7,7 +7,7 @@ import time
 import pytest
 
 from apps.realtime.deadlines import TICK_SECONDS, Countdown, clock, sleep, timeout
-from tests.sockets import until
+from tests.waiting import until
 
 
 @pytest.fixture

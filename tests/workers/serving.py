@@ -9,6 +9,7 @@ import sys
 
 from workers import connections, daphne
 
-connections.FAREWELL_SECONDS = daphne.FAREWELL_SECONDS = float(os.environ["FAREWELL_SECONDS"])
-daphne.CLOSE_SECONDS = float(os.environ["CLOSE_SECONDS"])
-daphne.main(sys.argv[1:])
+if __name__ == "__main__":
+    connections.FAREWELL_SECONDS = daphne.FAREWELL_SECONDS = float(os.environ["FAREWELL_SECONDS"])
+    daphne.CLOSE_SECONDS = float(os.environ["CLOSE_SECONDS"])
+    daphne.main(sys.argv[1:])

@@ -11,12 +11,12 @@ from websockets.frames import Opcode
 
 from apps.outbox.instances import known
 from apps.tickets.models import Ticket
-from config.verify.processes import wait_until
 from tests.database import elsewhere, table_lock, wait_for_a_waiting_lock
 from tests.processes import Site
 from tests.sockets import subject
+from tests.waiting import wait_until
 from tests.workers.clients import BareSocket
-from tests.workers.test_daphne import connection, read_until
+from tests.workers.test_daphne import asking, read_until
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("published")]
 #: As `DATABASE_SECONDS`, these are over when Daphne goes on; they leave a slow machine enough of their time.
@@ -89,7 +89,7 @@ def test_nobody_is_ended_for_it(site, demo, project, ticket, relay, sent):
             client.hear("hello")
             client.ask(*snapshots)
             assert client.can_read()
-        half = stack.enter_context(connection(site.daphne_port))
+        half = stack.enter_context(asking(site.daphne_port, b""))
         half.sendall(b"GET /healthz HTTP/1.1\r\n")
         with elsewhere(table_lock(Ticket._meta.db_table)):
             asks.ask(subject(ticket))
@@ -103,7 +103,7 @@ def test_nobody_is_ended_for_it(site, demo, project, ticket, relay, sent):
         wait_until(lambda: time.monotonic() > since + 9, "all of it is over")
         wait_until(lambda: not daphne().is_alive, "Daphne counts as gone")
         site.resume("daphne")
-        with connection(site.daphne_port) as whole:
+        with asking(site.daphne_port, b"") as whole:
             whole.sendall(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
             assert b"alive" in read_until(whole, b"}")  # what was due is done by now
         late.answer()
