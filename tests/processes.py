@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.db import connection
 
-from config.verify.processes import Processes
+from tests.rig.processes import Processes
 
 
 class Site(Processes):

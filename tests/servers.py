@@ -1,22 +1,18 @@
 """
 A pytest plugin: real PostgreSQL and Redis for the tests, the environment's or embedded ones.
 
-The embedded servers belong to a process of their own, which stops them when its standard input
-ends: also when pytest is killed. Each process of pytest-xdist has servers of its own.
+A keeper ends the embedded servers, and everything that tests have started, with pytest: also when that is
+killed. Each process of pytest-xdist has servers of its own.
 """
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-ROOT = Path(__file__).parent.parent
-
-_keepers: "list[subprocess.Popen[str]]" = []
+from tests.rig.keeper import ROOT, KeeperError, keeper
 
 
 @pytest.hookimpl(wrapper=True)
@@ -24,9 +20,10 @@ def pytest_load_initial_conftests():
     """Called before Django's settings are read."""
     os.environ["DEBUG"] = "1"
     os.environ.setdefault("SECRET_KEY", "for-tests-only")
+    keeper()  # its mark is inherited from now on
     if are_embedded() and "PYTEST_XDIST_WORKER" not in os.environ:
         os.environ["DATA_DIR"] = str(_folder(0))
-        _keep_servers()
+        _serve(0)
     return (yield)
 
 
@@ -36,8 +33,8 @@ def pytest_cmdline_main(config: pytest.Config):
     if distributed := config.option.numprocesses:
         config.option.numprocesses = 0
         if are_embedded():
-            while len(_keepers) < distributed:
-                _keep_servers()
+            for number in range(1, distributed):
+                _serve(number)
             config.option.numprocesses, config.option.dist = None, "loadscope"
             # Files of few tests are the slow ones: they must not come last.
             config.option.loadscopereorder = False
@@ -58,10 +55,15 @@ class ByNoun(LoadScopeScheduling):
         return str(path.parent if path.parent.name == "protocol" else path)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _watched(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Servers that a test leaves in its folder end with pytest, whoever has started them."""
+    keeper().watch(tmp_path_factory.getbasetemp())
+
+
 def pytest_unconfigure() -> None:
     """Called when all is done."""
-    for keeper in _keepers:
-        keeper.communicate(timeout=60)
+    keeper().end()
 
 
 def are_embedded() -> bool:
@@ -69,63 +71,17 @@ def are_embedded() -> bool:
     return not (os.environ.get("DATABASE_URL") and os.environ.get("REDIS_URL"))
 
 
-def _keep_servers() -> None:
+def _serve(number: int) -> None:
     """Start servers that end with this process."""
-    keeper = start_keeper(_folder(len(_keepers)))
-    if keeper is None:
-        pytest.exit("The embedded servers did not start; the reason is above.", returncode=3)
-    _keepers.append(keeper)
+    wanted = {
+        "postgres": not os.environ.get("DATABASE_URL"),
+        "redis": not os.environ.get("REDIS_URL"),
+    }
+    try:
+        keeper().serve(_folder(number), **wanted)
+    except KeeperError as error:
+        pytest.exit(f"The embedded servers did not start: {error}", returncode=3)
 
 
 def _folder(number: int) -> Path:
     return ROOT / ".data" / "tests" / str(number)
-
-
-def start_keeper(data_dir: Path, **environment: str) -> "subprocess.Popen[str] | None":
-    """Return a process that keeps the servers of a folder until its standard input ends; None if it can't."""
-    keeper = subprocess.Popen(
-        [sys.executable, "-m", "tests.servers", str(data_dir)],
-        cwd=ROOT,
-        env={**os.environ, **environment},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    return keeper if keeper.stdout.readline() == "ready\n" else None
-
-
-def keep(data_dir: Path) -> None:
-    """Run the embedded servers until standard input ends."""
-    # Not in the process that measures coverage: it would be too early there.
-    import psycopg  # noqa: PLC0415
-
-    from config.embedded import EmbeddedServerError, Servers, postgres_url  # noqa: PLC0415
-
-    servers = Servers(
-        data_dir,
-        postgres=not os.environ.get("DATABASE_URL"),
-        redis=not os.environ.get("REDIS_URL"),
-    )
-    try:
-        with servers.owned():
-            servers.start()
-            if servers.wants["PostgreSQL"]:
-                # Test databases needn't survive a power cut.
-                with psycopg.connect(postgres_url(data_dir), autocommit=True) as connection:
-                    connection.execute("ALTER SYSTEM SET fsync = off")
-                    connection.execute("SELECT pg_reload_conf()")
-            try:
-                print("ready", flush=True)
-                sys.stdin.read()
-            finally:
-                servers.stop()
-    except EmbeddedServerError as error:
-        sys.exit(str(error))
-
-
-if __name__ == "__main__":
-    import signal
-
-    # Ctrl-C is for pytest; what ends this process is the end of its input.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    keep(Path(sys.argv[1]))

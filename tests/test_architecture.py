@@ -137,6 +137,16 @@ def test_modules_of_a_room_import_downwards(room):
     assert names == seen
 
 
+def test_the_rig_needs_no_other_tests():
+    """
+    The rig runs without pytest, and knows nothing of the tests but itself.
+    """
+    for path, names in modules("tests.rig"):
+        foreign = [name for name in names if within(name, {"pytest", "hypothesis", "tests"})]
+        if not {"itself", "promises"} & {*path.parts}:
+            assert [] == [name for name in foreign if not within(name, {"tests.rig"})], path
+
+
 def test_a_breach_would_be_seen(tmp_path):
     """
     The rule sees relative imports and imports inside functions.

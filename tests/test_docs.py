@@ -17,11 +17,10 @@ from apps.realtime.close_codes import CloseCode
 from apps.realtime.conf import RealtimeSettings
 from apps.realtime.rounds import count_sockets
 from apps.realtime.serializers import COMMANDS
-from config.management.commands.verify import Command as Verify
-from config.verify.report import COLUMNS
-from config.verify.scenarios import SCENARIOS
-from config.verify.stage import OURS, PLAIN
 from tests.metrics import names
+from tests.rig.command.options import options
+from tests.rig.reports.report import COLUMNS
+from tests.rig.scenarios import OURS, PLAIN, SCENARIOS
 from workers.app import app
 from workers.doctor.checklist import checklist
 from workers.exposition import GAUGES
@@ -59,18 +58,18 @@ def test_every_variable_is_documented():
     assert set() == {name for name in read if f"`{name}`" not in table}
 
 
-def test_what_verify_shows_is_what_its_command_does():
+def test_the_results_of_the_rig_are_of_its_command():
     """
-    The command is one that verify takes, and its table has just the runs and the columns of the README's.
+    The rig takes the command, and the README's table has just its runs and columns.
     """
-    _, _, text = room("config").partition("### What came of it")
-    command, _, text = text.partition("`manage.py verify ")[2].partition("`")
-    options = Verify().create_parser("manage.py", "verify").parse_args(command.split())
+    _, _, text = room("tests/rig").partition("## What came of it")
+    command, _, text = text.partition("`python -m tests.rig ")[2].partition("`")
+    chosen = options(command.split())
     header, *rows = re.findall(r"^\| (.+?) *\|$", text.partition("Of ours,")[0], re.MULTILINE)
     assert list(COLUMNS) == header.split(" | ")
     runs = {tuple(row.split(" | ")[:2]) for row in rows}
-    assert {(name, by) for name in options.scenario for by in (OURS, PLAIN)} == runs
-    assert ("both", set(SCENARIOS)) == (options.pattern, set(options.scenario))
+    assert {(scenario.name, pattern) for scenario, pattern in chosen.runs} == runs
+    assert {(name, pattern) for name in SCENARIOS for pattern in (OURS, PLAIN)} == runs
 
 
 def test_every_code_is_documented():
@@ -112,8 +111,8 @@ def test_every_task_and_file_is_documented():
     for name in app.tasks:
         if name.startswith("outbox."):
             assert name in room("workers")
-    for name in ("workers", "config", "apps/tickets"):
-        ignored = {"__init__.py", "apps.py", "admin.py"}
+    for name in ("workers", "config", "apps/tickets", "tests/rig"):
+        ignored = {"__init__.py", "__main__.py", "apps.py", "admin.py"}
         for path in (ROOT / name).glob("*.py"):
             assert path.name in ignored or f"`{path.name}`" in room(name), path
 

@@ -11,8 +11,8 @@ from django.conf import settings
 from apps.outbox.models import NotificationOutbox
 from apps.realtime import hashids
 from apps.tickets.models import Project, Ticket
-from config.verify.processes import wait_until
-from config.verify.proxy import Proxy
+from tests.rig.processes import wait_until
+from tests.rig.proxy import Proxy
 from tests.sockets import in_thread
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.asyncio(loop_scope="package")]

@@ -11,8 +11,8 @@ from playwright.async_api import BrowserContext, ConsoleMessage, Page, Request
 
 from apps.realtime import hashids
 from apps.tickets.models import Project, Ticket
-from config.verify.processes import PATIENCE
 from tests.processes import Site
+from tests.rig.processes import PATIENCE
 from tests.sockets import in_thread
 
 #: What is to be seen of the list: of each project its name and its tickets.

@@ -18,8 +18,8 @@ from websockets.sync.client import connect
 
 from apps.outbox.history import head
 from apps.realtime.hashids import encode
-from config.verify.processes import PATIENCE, answers, free_port, wait_until
 from tests.processes import Site
+from tests.rig.processes import PATIENCE, answers, free_port, wait_until
 
 PAGE = (settings.BASE_DIR / "config" / "DEPLOYMENT.md").read_text()
 
@@ -121,7 +121,8 @@ def proxy(request, tmp_path, site, certificate):
     with (tmp_path / "proxy.log").open("wb") as log:
         if request.param == "nginx":
             subprocess.run([*command, "-t"], check=True, stdout=log, stderr=log)
-        process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+        # nginx is known by the folder it works in, should it be left.
+        process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=tmp_path)
     wait_until(
         lambda: answers(port), f"{request.param} answers; {(tmp_path / 'proxy.log').read_text()}"
     )

@@ -12,7 +12,7 @@ import redis
 from django.conf import settings
 
 from config.embedded import EmbeddedServerError, Servers, postgres_url, redis_url
-from config.verify.processes import wait_until
+from tests.rig.processes import wait_until
 
 
 @pytest.fixture(scope="module")

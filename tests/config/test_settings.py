@@ -8,6 +8,8 @@ import pytest
 from django.conf import settings
 from django.core.management import call_command
 
+from tests.rig.keeper import MARK
+
 PRODUCTION = {
     "DATABASE_URL": "postgresql://user@db.example/site",
     "REDIS_URL": "redis://redis.example:6379/0",
@@ -16,8 +18,10 @@ PRODUCTION = {
 }
 
 
-#: What measures the coverage of a process.
-MEASURED = {name: value for name, value in os.environ.items() if name.startswith("COV")}
+#: The variables that measure the coverage of a process, and that have it end with pytest.
+MEASURED = {
+    name: value for name, value in os.environ.items() if name.startswith("COV") or name == MARK
+}
 
 
 def run(command, **environment):

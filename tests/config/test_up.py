@@ -13,7 +13,7 @@ import psutil
 import pytest
 from django.conf import settings
 
-from config.verify.processes import free_port, wait_until
+from tests.rig.processes import free_port, wait_until
 
 #: Variables of the tests, which a person who starts `up` for the first time doesn't have.
 OURS = {"DATABASE_URL", "REDIS_URL", "DEBUG", "SECRET_KEY", "DJANGO_SETTINGS_MODULE"}

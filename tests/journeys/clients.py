@@ -16,9 +16,9 @@ from websockets.asyncio.client import ClientConnection
 
 from apps.outbox.models import NotificationOutbox, Stream
 from apps.realtime.reconnecting import Reconnecting
-from config.verify.processes import PATIENCE
 from tests.followers import Follower, announced, name_of, shown
 from tests.processes import Site
+from tests.rig.processes import PATIENCE
 from tests.sockets import in_thread, until
 
 #: Between which a client comes back, in seconds.

@@ -10,8 +10,8 @@ from apps.realtime.announce import announce
 from apps.realtime.client import Client, RefusedError
 from apps.realtime.reconnecting import ClosedError
 from apps.realtime.standing import Notification, Subscribed, Unsubscribed
-from config.verify.processes import PATIENCE
-from config.verify.proxy import Proxy
+from tests.rig.processes import PATIENCE
+from tests.rig.proxy import Proxy
 from tests.sockets import collection, in_thread, subject, until, write
 
 pytestmark = pytest.mark.django_db(transaction=True)

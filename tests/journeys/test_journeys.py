@@ -16,7 +16,7 @@ from rest_framework.authtoken.models import Token
 
 from apps.outbox.models import NotificationOutbox
 from apps.realtime import hashids
-from config.verify.processes import PATIENCE
+from tests.rig.processes import PATIENCE
 from tests.sockets import fail, in_thread, subject
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -19,8 +19,8 @@ from rest_framework.authtoken.models import Token
 
 from apps.outbox.models import NotificationOutbox
 from apps.realtime import hashids
-from config.verify.processes import PATIENCE, free_port, wait_until
 from tests.metrics import series
+from tests.rig.processes import PATIENCE, free_port, wait_until
 from tests.sockets import in_thread, subject
 from tests.workers.clients import BareSocket
 

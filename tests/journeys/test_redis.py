@@ -8,9 +8,9 @@ import redis
 from django.conf import settings
 
 from config.embedded import Servers, redis_url
-from config.verify.proxy import Proxy
 from tests.journeys.clients import all_is_there, following, writing
 from tests.journeys.lags import FOUND_SECONDS, MARGIN_SECONDS, heard, is_live, live_since
+from tests.rig.proxy import Proxy
 from tests.sockets import in_thread, until
 
 pytestmark = pytest.mark.django_db(transaction=True)

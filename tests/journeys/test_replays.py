@@ -8,8 +8,8 @@ from django.utils import timezone
 from apps.outbox.criteria import Criteria
 from apps.outbox.models import NotificationOutbox, Replay
 from apps.outbox.replay import BATCH, decide, last_pk
-from config.verify.processes import wait_until
 from tests.journeys.test_journeys import ask, connect, receive
+from tests.rig.processes import wait_until
 from tests.sockets import collection, in_thread, subject
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -10,7 +10,7 @@ from django.db import DEFAULT_DB_ALIAS, connection
 
 from apps.outbox.instances import ALIVE_SECONDS, known
 from apps.outbox.models import Instance
-from config.verify.processes import wait_until
+from tests.rig.processes import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

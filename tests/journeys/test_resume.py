@@ -9,7 +9,6 @@ import pytest
 from django.contrib.auth import get_user_model
 
 from apps.outbox.models import NotificationOutbox
-from config.verify.proxy import Proxy
 from tests.followers import name_of
 from tests.journeys.clients import all_is_there, following, writing
 from tests.journeys.lags import (
@@ -17,12 +16,13 @@ from tests.journeys.lags import (
     MARGIN_SECONDS,
     heard,
 )
+from tests.rig.proxy import Proxy
 from tests.sockets import in_thread, until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-#: Another seed, other harms: `FAULTS_SEED=7 python -m pytest tests/journeys`.
+#: Another seed, other faults: `FAULTS_SEED=7 python -m pytest tests/journeys`.
 SEED = int(os.environ.get("FAULTS_SEED", "1"))
 
 

@@ -25,10 +25,10 @@ from apps.outbox.models import NotificationOutbox, Replay, Stream
 from apps.outbox.progress import Progress
 from apps.outbox.replay import BATCH
 from apps.outbox.verdicts import SUPERSEDED
-from config.verify.processes import wait_until
 from tests.database import elsewhere, row_locks
 from tests.outbox.rows import make, many_failed
 from tests.processes import Site
+from tests.rig.processes import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -10,7 +10,7 @@ from django.conf import settings as django_settings
 
 from apps.realtime.layers import BEHIND, NotificationChannelLayer, standing
 from apps.realtime.link import Link
-from config.verify.proxy import Proxy
+from tests.rig.proxy import Proxy
 from tests.sockets import until
 
 

@@ -8,8 +8,8 @@ import time
 import pytest
 from django.conf import settings as django_settings
 
-from config.verify.proxy import Proxy
 from tests.metrics import Metric
+from tests.rig.proxy import Proxy
 from workers import bell
 from workers.app import app
 

@@ -15,8 +15,8 @@ from itertools import islice
 import pytest
 from websockets.frames import Opcode
 
-from config.verify.processes import PATIENCE, answers, wait_until
 from tests.processes import Site
+from tests.rig.processes import PATIENCE, answers, wait_until
 from tests.workers.clients import BareSocket
 from workers.connections import FAREWELL_SECONDS
 from workers.daphne import CLOSE_SECONDS

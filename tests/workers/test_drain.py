@@ -14,9 +14,9 @@ from django.db.models.functions import Now
 from apps.outbox.criteria import Criteria
 from apps.outbox.models import Minute, NotificationOutbox, Replay
 from apps.outbox.replay import BATCH, decide, last_pk
-from config.verify.processes import PATIENCE, wait_until
 from tests.outbox.rows import make, many_failed
 from tests.processes import Site
+from tests.rig.processes import PATIENCE, wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -6,8 +6,8 @@ import urllib.request
 
 import pytest
 
-from config.verify.processes import answers, free_port, wait_until
 from tests.metrics import series
+from tests.rig.processes import answers, free_port, wait_until
 from workers.listener import listen
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -6,9 +6,9 @@ import pytest
 from django.db import DEFAULT_DB_ALIAS, OperationalError, connection
 
 from apps.outbox.models import Claim, NotificationOutbox, Stream, shard_of
-from config.verify.processes import wait_until
 from tests.database import elsewhere, row_locks
 from tests.layers import CountingAwayLayer
+from tests.rig.processes import wait_until
 from tests.workers.announcing import announce, backlog, of_one_shard, offsets
 from workers.breaker import Breaker
 from workers.relay import Drained

@@ -5,7 +5,7 @@ import threading
 import pytest
 from django.db import OperationalError, connection
 
-from config.verify.processes import wait_until
+from tests.rig.processes import wait_until
 from workers.questions import Question
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -7,7 +7,7 @@ from django.db import DEFAULT_DB_ALIAS, connection
 
 from apps.outbox.instances import known
 from apps.outbox.models import Instance, NotificationOutbox
-from config.verify.processes import wait_until
+from tests.rig.processes import wait_until
 from tests.workers.announcing import announce
 from workers import tasks
 from workers.app import app

@@ -8,8 +8,8 @@ import pytest
 
 from apps.outbox.models import NotificationOutbox
 from apps.realtime.conf import realtime_settings
-from config.verify.processes import PATIENCE, wait_until
 from tests.processes import Site
+from tests.rig.processes import PATIENCE, wait_until
 from tests.workers.announcing import announce, offsets
 
 pytestmark = pytest.mark.django_db(transaction=True)

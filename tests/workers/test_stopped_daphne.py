@@ -11,9 +11,9 @@ from websockets.frames import Opcode
 
 from apps.outbox.instances import known
 from apps.tickets.models import Ticket
-from config.verify.processes import wait_until
 from tests.database import elsewhere, table_lock, wait_for_a_waiting_lock
 from tests.processes import Site
+from tests.rig.processes import wait_until
 from tests.sockets import subject
 from tests.workers.clients import BareSocket
 from tests.workers.test_daphne import connection, read_until

@@ -11,7 +11,7 @@ import psutil
 import pytest
 from django.conf import settings as django_settings
 
-from config.verify.processes import wait_until
+from tests.rig.processes import wait_until
 from workers import tallies
 from workers.tallies import VARIABLE, count_together
 

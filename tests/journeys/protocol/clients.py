@@ -6,7 +6,7 @@ import json
 import websockets
 from rest_framework.authtoken.models import Token
 
-from config.verify.processes import PATIENCE
+from tests.rig.processes import PATIENCE
 from tests.sockets import (
     in_thread,
 )

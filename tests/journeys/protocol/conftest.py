@@ -7,10 +7,10 @@ import pytest
 import websockets
 from django.db import connection
 
-from config.verify.processes import wait_until
 from tests.journeys.protocol.clients import PATH, Client, headers_of, serve
 from tests.processes import Site
 from tests.protocol import Protocol
+from tests.rig.processes import wait_until
 
 
 @pytest.fixture(scope="package")

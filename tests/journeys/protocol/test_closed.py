@@ -12,9 +12,9 @@ import pytest
 import websockets
 from django.test import Client as Browser
 
-from config.verify.processes import PATIENCE
 from tests.journeys.protocol.clients import LIMITS, PATH, Client, headers_of, serve
 from tests.processes import Site
+from tests.rig.processes import PATIENCE
 from tests.sockets import (
     drain,
     in_thread,

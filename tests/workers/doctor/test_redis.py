@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from config.verify.processes import free_port
+from tests.rig.processes import free_port
 from workers.doctor import redis_servers
 
 from .asking import found, one

@@ -1,0 +1,202 @@
+"""The checker finds every planted error of what clients are shown, each as what it is, and invents none."""
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.rig import checker
+from tests.rig.checker import SHOWN
+from tests.rig.history import Broken, Committed, Followed, Observed, Received
+
+CLIENTS, STREAMS = ("kim", "lee"), ("a", "b")
+KINDS = SHOWN
+
+
+def judge(records):
+    return checker.judge(records, has_journal=False)
+
+
+def follows():
+    return [Followed(client=c, stream=s, at=0.0) for c in CLIENTS for s in STREAMS]
+
+
+def committed(number, *streams):
+    return Committed(content=f"{number}", streams=streams or STREAMS, at=float(number))
+
+
+def received(content, client="kim", stream="a", at=None):
+    at = float(content) + 0.5 if at is None else at
+    return Received(client=client, stream=stream, content=f"{content}", at=at)
+
+
+@st.composite
+def clean(draw, least=1):
+    """Changes on some streams each, and what each client was shown of them: all, in order."""
+    streams = st.sampled_from([("a",), ("b",), ("a", "b")])
+    changes = [
+        committed(number, *some)
+        for number, some in enumerate(draw(st.lists(streams, min_size=least, max_size=8)), 1)
+    ]
+    shown = {
+        (client, stream): [
+            received(c.content, client, stream) for c in changes if stream in c.streams
+        ]
+        for client in CLIENTS
+        for stream in STREAMS
+    }
+    return changes, shown
+
+
+def history(changes, shown):
+    return [*follows(), *changes, *(one for some in shown.values() for one in some)]
+
+
+def found(result):
+    return {kind: len(getattr(result, kind)) for kind in KINDS if getattr(result, kind)}
+
+
+@given(clean())
+def test_a_clean_history_has_no_errors(made):
+    """
+    Whatever is committed on which streams: nothing is found, and each delivery's lag is known.
+    """
+    changes, shown = made
+    result = judge(history(changes, shown))
+    assert ({}, 0) == (found(result), len(result.errors))
+    assert (len(changes), 2) == (result.changes, result.clients)
+    assert [0.5] * sum(map(len, shown.values())) == result.lags
+
+
+@given(clean(least=2), st.data())
+def test_planted_errors_are_found(made, data):
+    """
+    One of each kind, or none, in different places: exactly those are found.
+    """
+    changes, shown = made
+    expected = {}
+    planted = data.draw(st.sets(st.sampled_from(KINDS)))
+    for kind in filter(planted.__contains__, KINDS):
+        places = [key for key, some in shown.items() if len(some) > 1]
+        if kind in {"lost", "repeated", "reordered"} and not places:
+            continue
+        key = data.draw(st.sampled_from(places or sorted(shown)))
+        if globals()[f"plant_{kind}"](shown, key, data):
+            expected[kind] = expected.get(kind, 0) + 1
+    result = judge(history(changes, shown))
+    assert expected == found(result)
+    assert sum(expected.values()) == len(result.errors)
+
+
+def plant_lost(shown, key, data):
+    """Take one away that nothing else was done to."""
+    if not is_untouched(shown[key]):
+        return False
+    shown[key].pop(data.draw(st.integers(0, len(shown[key]) - 1)))
+    return True
+
+
+def plant_repeated(shown, key, data):
+    """Show one again, later."""
+    if not is_untouched(shown[key]):
+        return False
+    place = data.draw(st.integers(0, len(shown[key]) - 1))
+    later = data.draw(st.integers(place + 1, len(shown[key])))
+    shown[key].insert(later, shown[key][place])
+    return True
+
+
+def plant_reordered(shown, key, data):
+    """Swap two neighbours."""
+    if not is_untouched(shown[key]):
+        return False
+    place = data.draw(st.integers(0, len(shown[key]) - 2))
+    some = shown[key]
+    some[place], some[place + 1] = some[place + 1], some[place]
+    return True
+
+
+def plant_foreign(shown, key, data):
+    """Show one to a client that never asked for its stream."""
+    _, stream = key
+    known = [one for one in shown[key] if one.content != "never"]
+    if not known:
+        return False
+    shown["max", stream] = [received(data.draw(st.sampled_from(known)).content, "max", stream)]
+    return True
+
+
+def plant_uncommitted(shown, key, data):
+    """Show what was rolled back."""
+    place = data.draw(st.integers(0, len(shown[key])))
+    shown[key].insert(place, received("never", *key, at=1.0))
+    return True
+
+
+def is_untouched(some):
+    numbers = [int(one.content) for one in some if one.content != "never"]
+    return len(numbers) > 1 and all(one < other for one, other in pairwise(numbers))
+
+
+def test_a_client_that_may_not_see_it():
+    """
+    A client that the server should have refused, and another stream's content: all of it is foreign.
+    """
+    refused = Followed(client="max", stream="a", at=0.0, is_allowed=False)
+    changes = [committed(1, "a"), committed(2, "b")]
+    result = judge([refused, *changes, received(1, "max")])
+    assert {"foreign": 1} == found(result)
+    result = judge([*follows()[:1], *changes, received(1), received(2)])
+    assert {"foreign": 1} == found(result)
+
+
+def test_what_came_before_may_be_seen_and_needn_t():
+    """
+    A client is owed what is committed after it follows; where it says so twice, after the first time.
+    """
+    again = [Followed(client="kim", stream="a", at=at) for at in (1.5, 9.0)]
+    changes = [committed(number, "a") for number in (1, 2)]
+    assert {} == found(judge([*again, *changes, received(2)]))
+    assert {} == found(judge([*again, *changes, received(1), received(2)]))
+    assert {"lost": 1} == found(judge([*again, *changes]))
+
+
+@pytest.mark.parametrize("error", KINDS)
+def test_what_a_client_observed(error):
+    """
+    What its own rules kept from being shown counts, though all that is due was shown.
+    """
+    observed = Observed(client="kim", error=error, what="was sent away", times=2)
+    changes = [committed(1, "a")]
+    result = judge([*follows()[:1], *changes, received(1), observed])
+    assert {error: 2} == found(result)
+    assert ["kim was sent away"] * 2 == getattr(result, error)
+    assert 2 == len(result.errors)
+
+
+def test_a_client_that_receives_nothing():
+    """
+    Everything that it is owed is lost, stream by stream, though another one was shown all of it.
+    """
+    changes = [committed(number) for number in range(1, 5)]
+    shown = [received(number, "lee", stream) for number in range(1, 5) for stream in STREAMS]
+    assert {"lost": 8} == found(judge([*follows(), *changes, *shown]))
+
+
+def test_figures():
+    """
+    Lags by rank, and for each fault how long after its end the last delivery that it held up arrived.
+    """
+    changes = [committed(number, "a") for number in range(1, 11)]
+    late = [received(number, at=number + number / 10) for number in range(1, 11)]
+    faults = [
+        Broken(fault="kill", at=1.0, until=5.05),
+        Broken(fault="kill", at=20.0, until=21.0),
+        Broken(fault="reset", at=1.0, until=5.05, client="lee"),
+    ]
+    result = judge([*follows()[:1], *changes, *late, *faults])
+    assert [0.1, 0.5, 1.0] == [pytest.approx(result.lag(part)) for part in (0.01, 0.5, 1)]
+    assert [pytest.approx(0.45), 0.0] == result.recoveries["kill"]
+    assert [0.0] == result.recoveries["reset"]
+    assert 0.0 == judge([]).lag(1)

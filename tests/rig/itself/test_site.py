@@ -1,0 +1,67 @@
+"""Servers that can be killed, and how many files a run may have open."""
+
+import resource
+import subprocess
+import sys
+
+import psutil
+import pytest
+import redis
+
+from config.embedded import redis_url
+from tests.rig.command import allow_files
+from tests.rig.keeper import keeper
+from tests.rig.servers import ServedProcesses, is_dead, kill_family
+
+
+@pytest.fixture
+def site(tmp_path):
+    """A site with nothing but a Redis."""
+    site = ServedProcesses(tmp_path)
+    keeper().serve(site.data_dir, postgres=False)
+    yield site
+    site._remove()
+    assert not site.data_dir.exists()
+
+
+def test_redis_forgets(site):
+    """
+    Emptied, it is there; killed, it is not.
+    """
+    with redis.Redis.from_url(redis_url(site.data_dir)) as client:
+        client.set("a", 1)
+        site.flush_redis()
+        assert None is client.get("a")
+    site.kill_redis()
+    keeper().serve(site.data_dir)
+    with redis.Redis.from_url(redis_url(site.data_dir)) as client:
+        assert client.ping()
+
+
+def test_a_family_is_killed():
+    """
+    Dead is who is gone, and who waits for its parent to look.
+    """
+    program = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'input()'])"
+    parent = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE)
+    process = psutil.Process(parent.pid)
+    while not (children := process.children()):
+        pass
+    kill_family(parent.pid)
+    assert is_dead(process)
+    parent.communicate()
+    assert all(map(is_dead, [process, *children]))
+
+
+def test_as_many_files_as_a_run_needs():
+    """
+    More if the system allows, and never fewer.
+    """
+    before = soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft - 10, hard))
+        for count, expected in ((5, soft - 10), (soft - 4, soft - 4)):
+            allow_files(count)
+            assert (expected, hard) == resource.getrlimit(resource.RLIMIT_NOFILE)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)

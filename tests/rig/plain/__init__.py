@@ -1,0 +1,1 @@
+"""The plain pattern, as tutorials have it, for comparison."""

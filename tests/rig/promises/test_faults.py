@@ -1,0 +1,122 @@
+"""What may happen to a worker besides a sudden death."""
+
+import pytest
+
+from tests.rig.orders import AWAY, HANG, POISON, SLOW
+from tests.rig.processes import wait_until
+
+#: One process is enough to see what it does.
+pytestmark = pytest.mark.parametrize("names", [1], indirect=True, ids=["one worker"])
+
+STREAMS = [f"ticket:{number}" for number in range(1, 9)]
+POISONED = f"WHERE payload->>'title' = 'a {POISON}' AND published_at IS NULL"
+
+
+def pending(site):
+    ((rows,),) = site.query(
+        "SELECT count(*) FROM outbox_notificationoutbox WHERE published_at IS NULL"
+    )
+    return rows
+
+
+def test_told_to_stop_it_finishes_the_batch_in_hand(site):
+    """
+    On SIGTERM a worker with a long backlog ends soon, well, and with nothing in hand.
+    """
+    site.order(SLOW)
+    for number in range(1, 101):
+        site.announce("a", "b", stream=f"ticket:{number}")
+    worker = site.running["worker1"]
+    wait_until(lambda: 0 < pending(site) < 200, "it is at it")
+    site.stop("beat")
+    site.stop("worker1")
+    assert 0 == worker.returncode
+    assert [(0,)] == site.query("SELECT coalesce(sum(cardinality(rows)), 0) FROM outbox_claim")
+    assert [(0,)] == site.query(
+        "SELECT count(*) FROM outbox_notificationoutbox WHERE claims > 0 AND published_at IS NULL"
+    )
+    site.revoke(SLOW)
+    site.start("worker1", "beat")
+    wait_until(site.is_drained, "the rest is published")
+    result = site.result()
+    assert ([], 0) == (result.errors, result.again)
+
+
+@pytest.mark.parametrize("outage", [AWAY, HANG])
+def test_an_absent_layer_is_noticed_once(site, outage):
+    """
+    While it is away rows are numbered and wait; no attempt is counted; it is one line in the log.
+    """
+    site.order(outage)
+    lines = site.log("worker1").count("The channel layer is away")
+    for stream in STREAMS:
+        site.announce("a", stream=stream)
+    numbered = 'SELECT 1 FROM outbox_notificationoutbox WHERE "offset" IS NULL'
+    wait_until(lambda: not site.query(numbered), "all is numbered")
+    site.announce("b")
+    wait_until(lambda: not site.query(numbered), "what comes later, too")
+    site.revoke(outage)
+    wait_until(site.is_drained, "all is published")
+    assert [] == site.result().errors
+    assert [(0, 1)] == site.query(
+        "SELECT max(attempts), max(claims) FROM outbox_notificationoutbox"
+    )
+    assert lines + 1 == site.log("worker1").count("The channel layer is away")
+
+
+def test_a_row_that_kills_its_worker_fails_alone(site):
+    """
+    Beside two hundred others it ends failed, with a cause; they are published, long before.
+    """
+    for stream in STREAMS:
+        contents = [f"change {number}" for number in range(25)]
+        if stream == STREAMS[3]:
+            contents[12] = f"a {POISON}"
+        site.announce(*contents, stream=stream)
+    wait_until(
+        lambda: site.query(f"SELECT 1 FROM outbox_notificationoutbox {POISONED} AND claims > 4"),
+        "it is alone",
+    )
+    # The deaths that are forgiven, and most attempts, would be a minute of the same.
+    site.query(f"UPDATE outbox_notificationoutbox SET claims = 13, attempts = 3 {POISONED}")
+    wait_until(site.is_drained, "all has an outcome")
+    ((stream, error, attempts),) = site.query(
+        "SELECT stream, error_type, attempts FROM outbox_notificationoutbox"
+        " WHERE failed_at IS NOT NULL"
+    )
+    assert (STREAMS[3], "apps.outbox.exceptions.WorkerDiedError", 5) == (stream, error, attempts)
+    ((others, last),) = site.query(
+        "SELECT extract(epoch FROM max(published_at) FILTER (WHERE stream <> %(poisoned)s)),"
+        " extract(epoch FROM max(failed_at)) FROM outbox_notificationoutbox",
+        {"poisoned": STREAMS[3]},
+    )
+    print(f"the others were done {last - others:.1f} s before the poison row failed")
+    assert others < last
+    missing = [f"{STREAMS[3]} never published 13", f"{STREAMS[3]} lacks 'a {POISON}'"]
+    assert [f"lost: {one}" for one in missing] == site.result().errors
+
+
+def test_the_queue_does_not_grow_while_workers_are_away(site):
+    """
+    Sweeps, prunes and wake-ups together leave a message or two, however long there is no worker.
+    """
+    projects = site.prepare(clients=0, projects=1, tickets=0)["projects"]
+    site.stop("worker1")
+    site.write("writer1", projects, rate=50, seed="1", batch=1)
+    for number in range(1, 4):
+        last = last_sweep(site)
+        wait_until(lambda: len(site.committed()) > 40 * number, "more is committed")  # noqa: B023
+        wait_until(lambda: last_sweep(site) > last, "beat sweeps")  # noqa: B023
+    site.stop_writers("writer1")
+    assert 1 <= site.waiting() <= 3
+    site.start("worker1")
+    wait_until(site.is_drained, "all is published")
+    assert [] == site.result().errors
+
+
+def last_sweep(site):
+    """Return when beat swept last, as it has reported."""
+    ((at,),) = site.query(
+        "SELECT coalesce(max(facts->>'swept_at'), '') FROM outbox_instance WHERE kind = 'beat'"
+    )
+    return at
