@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 
 class Proxy:
     """
-    Stands on a free port of this machine, before whatever is at ``url``.
+    A proxy on a free port of this machine, before the server at ``url``.
 
-    That names a host and a port, but for a Redis, which may do without, or be at ``unix://``.
+    The URL has a host and a port. That of a Redis may have no port, or be ``unix://``.
     """
 
     def __init__(self, url: str) -> None:
@@ -44,12 +44,12 @@ class Proxy:
         return f"{scheme}://127.0.0.1:{self.port}"
 
     def cut(self) -> None:
-        """End every connection, and what is on its way with it."""
+        """End every connection. What is on its way is lost."""
         for writer in list(self._writers):
             writer.transport.abort()
 
     def reset(self) -> None:
-        """The same, and both ends are told that it was no end."""
+        """End every connection with a reset, so that neither end takes it for the regular end."""
         at_once = struct.pack("ii", 1, 0)
         for writer in list(self._writers):
             if not writer.transport.is_closing():
@@ -62,7 +62,7 @@ class Proxy:
         self._flows.clear()
 
     def resume(self) -> None:
-        """Let through what has waited, and what comes."""
+        """Let everything through again, first what has waited."""
         self._flows.set()
 
     async def refuse(self) -> None:
@@ -90,11 +90,11 @@ class Proxy:
             return
         try:
             from_server, to_server = await self._connect()
-        except OSError:  # as if it were the server itself that isn't there
+        except OSError:  # the proxy is as absent as its server
             return
         self._writers.add(to_server)
         try:
-            if self._accepts:  # pragma: no branch  # still: the way here takes microseconds
+            if self._accepts:  # pragma: no branch  # the way here takes microseconds
                 await asyncio.gather(self._pipe(reader, to_server), self._pipe(from_server, writer))
         finally:
             self._writers.discard(to_server)

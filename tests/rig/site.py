@@ -1,6 +1,7 @@
 """A site under test: its processes obey orders, and all that they commit and publish is known."""
 
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -50,8 +51,8 @@ class Site(ServedProcesses):
             " tickets_ticket, tickets_project RESTART IDENTITY CASCADE"
         )
         self.journal.unlink(missing_ok=True)
-        for path in self.orders.iterdir():
-            path.unlink()
+        shutil.rmtree(self.orders)
+        self.orders.mkdir()
 
     # Orders
 
@@ -89,8 +90,9 @@ class Site(ServedProcesses):
         """Stop writers. Returns when the database has ended their last transactions, too."""
         for name in names:
             self.stop(name)
-        writers = "SELECT 1 FROM pg_stat_activity WHERE application_name = ANY(%s)"
-        wait_until(lambda: not self.query(writers, [[*names]]), "the writers have left")
+        # An idle connection may be a pooler's, and bear the name of its last client.
+        busy = "SELECT 1 FROM pg_stat_activity WHERE application_name = ANY(%s) AND state <> 'idle'"
+        wait_until(lambda: not self.query(busy, [[*names]]), "the writers' transactions end")
 
     def announce(self, *contents: str, stream: str = "ticket:1") -> None:
         """Insert rows as a change would, in one transaction with the ledger, without a wake-up."""

@@ -83,7 +83,7 @@ class _Following:
         return self.followed is not None and self.followed.is_allowed
 
     def _wrong_kind(self, content: str) -> str:
-        """Return whether a content is another's, or nobody's."""
+        """Return the error: another stream's content, or one that was never committed."""
         is_known = any(change.content == content for change in self.committed)
         return "foreign" if is_known else "uncommitted"
 

@@ -1,4 +1,4 @@
-"""The proxy breaks what it is told to break, and leaves nothing behind."""
+"""The proxy breaks connections as it should, and leaves nothing behind."""
 
 import asyncio
 
@@ -39,7 +39,7 @@ async def test_lets_through(proxy):
 
 async def test_resets_what_is_open(proxy):
     """
-    The client is told that it was no end; one that was cut already is let be.
+    The client sees a reset; a connection that was cut already is left alone.
     """
     reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
     writer.write(b"one")

@@ -83,7 +83,7 @@ def test_what_is_clean(expected, values):
 
 def test_what_need_not_happen():
     """
-    Where the scenario breaks nothing and cuts nobody off, nobody asks for it.
+    A scenario without faults needs none.
     """
     one = outcome(without=Broken)
     one.scenario = SCENARIOS["steady"]

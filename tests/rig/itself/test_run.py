@@ -57,7 +57,7 @@ class SlowSite:
 
 async def test_who_is_sent_away_is_an_error():
     """
-    Whatever it has missed by it: it is told at once, nobody waits for it, and the result has it.
+    It is reported at once, nothing waits for it, and the result has it, whatever it has missed.
     """
     said, history = [], []
     async with Clients(OURS, history, said.append) as clients:
@@ -109,7 +109,7 @@ def test_a_bug_is_none_of_them(bug):
     assert bug is caught.value
 
 
-async def test_nobody_is_waited_for_in_vain():
+async def test_nothing_missing_is_not_waited_for():
     """
     Where all have everything, the run is over.
     """

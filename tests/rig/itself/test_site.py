@@ -40,7 +40,7 @@ def test_redis_forgets(site):
 
 def test_a_family_is_killed():
     """
-    Dead is who is gone, and who waits for its parent to look.
+    A process is dead when it is gone, and also while its parent has not looked yet.
     """
     program = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'input()'])"
     parent = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE)

@@ -58,7 +58,7 @@ class Keeper:
         self._ask("remove", str(folder))
 
     def watch(self, folder: Path) -> None:
-        """Have servers that work in a folder end, too, whoever has started them."""
+        """End servers that work in a folder as well, even if another process has started them."""
         self._ask("watch", str(folder))
 
     def end(self) -> None:

@@ -88,10 +88,12 @@ def _names(process, folder):
 
 def test_the_promises_hold(folder):
     """
-    While workers and writers are killed, lines cut, and everything at once: there are no errors.
+    While processes and servers are killed, messages lost and lines cut there are no errors, however this
+    machine's programs log.
     """
     words = ("--seconds", "15", "--every", "0.5", "--clients", "10", "--worst-lag", "inf")
-    assert 0 == Rig(folder, *words, "--seed", SEED, "chaos").ended()
+    environment = {"LOG_LEVEL": "ERROR", "LOG_FORMAT": "json"}
+    assert 0 == Rig(folder, *words, "--seed", SEED, "chaos", **environment).ended()
     written = folder / OUTPUT / "chaos-ours"
     records = list(read(written / "history.jsonl"))
     for kind in (Committed, Published, Received, Broken):
@@ -137,16 +139,6 @@ def test_interrupted_while_it_starts(folder, number, log):
     assert "It was stopped before its end, and proves nothing." in rig.printed
     assert "Traceback" not in rig.printed
     assert "crash" not in rig.printed
-
-
-def test_a_run_in_which_nothing_happens(folder):
-    """
-    Too short for a fault: that is no proof, and the message says why.
-    """
-    words = ("--seconds", "1", "--every", "60", "--clients", "2", "crash")
-    rig = Rig(folder, *words, LOG_LEVEL="ERROR", LOG_FORMAT="json")
-    assert 1 == rig.ended()
-    assert "Something is wrong: crash (nothing was broken)." in rig.printed
 
 
 def test_reports_that_can_t_be_written(folder):

@@ -103,5 +103,6 @@ def test_order_and_exclusiveness_behind_a_pooler(pooler, tmp_path_factory):
         assert 0 == site.failed()
         assert [(0,)] == site.query("SELECT max(attempts) FROM outbox_notificationoutbox")
         for name in site.running:
-            unexpected = [line for line in site.log(name).splitlines() if "unexpected" in line]
-            assert not unexpected
+            # PostgreSQL ends the transaction, and so the connection, of a worker that is frozen in it.
+            log = site.log(name).replace("server closed the connection unexpectedly", "")
+            assert "unexpected" not in log
