@@ -47,7 +47,8 @@ if not SECRET_KEY:
     )
 
 INSTALLED_APPS = [
-    "daphne",  # before staticfiles, so that `runserver` speaks WebSocket
+    # For `runserver`, which then serves sockets, too. It imports Twisted: a quarter of a process's start.
+    *(["daphne"] if sys.argv[1:2] == ["runserver"] else []),
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",

@@ -133,3 +133,11 @@ def test_migrations_are_complete(db):
     The models and the migrations say the same.
     """
     call_command("makemigrations", "--check", "--dry-run", verbosity=0)
+
+
+def test_twisted_is_for_processes_with_sockets():
+    """
+    `runserver` is Daphne's, and serves sockets; no other command imports Twisted.
+    """
+    assert "--noasgi" in run(["runserver", "--help"]).stdout
+    assert "False" == show("'twisted' in __import__('sys').modules")
