@@ -1,8 +1,11 @@
 """What a test sees of the metrics: by how much they grew."""
 
+import http.client
 from typing import Any
 
 from prometheus_client import REGISTRY
+
+from tests.waiting import PATIENCE
 
 
 class Metric:
@@ -27,6 +30,18 @@ def series(text: str) -> dict[str, float]:
     """Return the values in what Prometheus reads, by name and labels as they stand there."""
     lines = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
     return {name: float(value) for name, _, value in lines}
+
+
+def scraped(port: int) -> dict[str, float]:
+    """Return the values that a process of this machine shows at a port."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+    try:
+        connection.request("GET", "/metrics")
+        answer = connection.getresponse()
+        assert 200 == answer.status
+        return series(answer.read().decode())
+    finally:
+        connection.close()
 
 
 def names(registry: Any = REGISTRY) -> dict[str, str]:

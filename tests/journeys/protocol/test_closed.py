@@ -1,18 +1,17 @@
 """Ends of sockets, each with its code."""
 
 import asyncio
-import fcntl
 import json
 import os
 import signal
 import socket
-import termios
 
 import pytest
 import websockets
 from django.test import Client as Browser
 
-from tests.journeys.protocol.clients import LIMITS, PATH, Client, headers_of, serve
+from tests.journeys.deliveries import comes
+from tests.journeys.protocol.clients import PATH, Client, headers_of, serve
 from tests.processes import Site
 from tests.sockets import (
     drain,
@@ -108,7 +107,7 @@ class TestClosed:
                 await client.send({"action": "ping"})
             assert 4429 == await client.closed()
 
-    async def test_a_slow_reader(self, enter, demo, ticket):
+    async def test_a_slow_reader(self, site, enter, demo, ticket):
         """
         Who takes nothing is cut off, and can still read what was sent before, and why no more came.
         """
@@ -120,7 +119,8 @@ class TestClosed:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
             for _ in range(8):
                 await client.send({**subject(ticket), "snapshot": True})
-            await _stall(client.socket, connection)
+            await comes(site, "subscriptions", bool)
+            await comes(site, "subscriptions", lambda count: not count)  # it has given up
             assert 4503 == await client.closed()
 
     async def test_a_restart(self, site, enter, demo):
@@ -151,16 +151,6 @@ class TestClosed:
             async with websockets.connect(url, additional_headers=await headers_of(demo)) as opened:
                 assert 1000 == await Client(opened, protocol).closed()
             assert "Traceback" not in site.log("daphne")
-
-
-async def _stall(client, connection):
-    """Take nothing until nothing has come for longer than a server waits; but show that one is there."""
-    held, quiet = b"", 0.0
-    while quiet < LIMITS["SLOW_SECONDS"] + 1.5:
-        await client.pong()
-        await asyncio.sleep(0.1)
-        before, held = held, fcntl.ioctl(connection, termios.FIONREAD, bytes(4))
-        quiet = quiet + 0.1 if held == before != bytes(4) else 0
 
 
 SHORT_DAY = "-m workers.daphne --websocket_timeout 1"
