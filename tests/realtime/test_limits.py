@@ -202,7 +202,7 @@ class TestSlow:
         """
         headers = await token_of(demo)
         communicator = WebsocketCommunicator(websocket, "/ws/notifications/", headers=headers)
-        await communicator.connect()
+        await communicator.connect(PATIENCE)
         socket = Socket(communicator)
         assert "hello" == (await socket.receive())["type"]
         await socket.ask(subject(ticket))
@@ -233,7 +233,7 @@ class TestSlow:
             await until(lambda: served.is_closed)
             assert {"type": "pong"} == await socket.receive()
             assert 4503 == await socket.closed()
-            assert await socket.communicator.receive_nothing()
+            assert await socket.says_no_more()
 
     async def test_a_server_that_never_takes_the_close_keeps_nothing(self, settings, demo, ticket):
         """

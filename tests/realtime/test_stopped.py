@@ -35,7 +35,7 @@ async def test_what_redis_took_meanwhile_is_published(settings, turns):
     """
     layer = {**django_settings.CHANNEL_LAYERS["default"], "BACKEND": f"{__name__}.AbsentLayer"}
     settings.CHANNEL_LAYERS = {"default": layer}
-    settings.REALTIME = {"PUBLISH_SECONDS": SECONDS}
+    settings.REALTIME = settings.REALTIME | {"PUBLISH_SECONDS": SECONDS}
     AbsentLayer.turns[:] = [turns]
     rows = [row(1)]
     outcome = await publish(rows)

@@ -269,9 +269,14 @@ class TestHandshake:
                 assert b'"body": 5' in read_until(client, b"}")
 
 
+def connection(port):
+    """Return a connection that is waited for as long as a test waits."""
+    return socket.create_connection(("127.0.0.1", port), PATIENCE)
+
+
 def asking(port, head):
     """Return a connection that begins like this at once: its time runs from the beginning."""
-    client = socket.create_connection(("127.0.0.1", port), PATIENCE)
+    client = connection(port)
     client.sendall(head)
     return client
 

@@ -7,7 +7,7 @@ import psutil
 import pytest
 
 from apps.outbox.models import NotificationOutbox
-from apps.realtime.conf import realtime_settings
+from apps.realtime.conf import RealtimeSettings
 from tests.processes import Site
 from tests.waiting import PATIENCE, wait_until
 from tests.workers.announcing import announce, offsets
@@ -67,7 +67,7 @@ def test_an_answer_that_came_meanwhile_counts(site, tmp_path):
     """
     announce()
     relay = StoppedRelay(site, tmp_path, LOCK_IDLE_SECONDS=60)
-    relay.stay_for(3 * realtime_settings().PUBLISH_SECONDS)
+    relay.stay_for(3 * RealtimeSettings().PUBLISH_SECONDS)
     said = relay.go_on()
     assert [("published", 0, 1)] == outcomes()
     assert "WARNING" not in said
