@@ -105,6 +105,14 @@ async def total(streams):
     return await in_thread(NotificationOutbox.objects.filter(stream__in=streams).count)
 
 
+async def fall_behind(site, slow, streams):
+    """Have a client read much less than what comes, until Daphne keeps no more for it."""
+    there = await total(streams)
+    while not await figure(site, "messages_dropped_total"):
+        there, before = await total(streams), there
+        await asyncio.to_thread(slow.sip, 1 + 100 * (there - before))
+
+
 async def test_who_reads_slowly_has_everything(site, demo, ticket, streams):
     """
     Daphne keeps a few messages for it and drops the others; later it has all that there is, in order.
@@ -112,11 +120,7 @@ async def test_who_reads_slowly_has_everything(site, demo, ticket, streams):
     async with beside_others(site, demo, ticket) as token:
         slow = await asyncio.to_thread(Slow, site.daphne_port, token, *streams.values())
         with slow.socket:
-            there = await total(streams)
-            while not await figure(site, "messages_dropped_total"):
-                there, before = await total(streams), there
-                # So much less than what comes.
-                await asyncio.to_thread(slow.sip, 1 + 100 * (there - before))
+            await asyncio.wait_for(fall_behind(site, slow, streams), PATIENCE)
             missed = await total(streams) - slow.offset
             assert await asyncio.to_thread(slow.read_to, await total(streams)) is None
     print(f"It was {missed} notifications behind")

@@ -102,7 +102,7 @@ def test_settings(settings):
     """
     What the system checks complain of is a finding, with its id and hint.
     """
-    settings.REALTIME = settings.REALTIME | {"SLOW_SECONDS": 50, "PUBLISH_SECONDS": 2}
+    settings.REALTIME, settings.OUTBOX = {"SLOW_SECONDS": 50, "PUBLISH_SECONDS": 2}, {}
     answer = configuration.has_no_complaints()
     by_id = {finding.what.partition(":")[0]: finding for finding in answer}
     assert by_id["realtime.E002"].is_grave
