@@ -3,12 +3,13 @@
 import fcntl
 import random
 import socket
-import tempfile
 from pathlib import Path
 from typing import IO
 
 #: Below those that Linux and macOS give to outgoing connections, and to servers that ask for any port.
 PORTS = range(20_000, 32_000)
+#: A file for each port that a process has reserved; it is locked while the process runs.
+FOLDER = Path(__file__).parent.parent / ".data" / "ports"
 
 _held: list[IO[str]] = []
 
@@ -27,9 +28,8 @@ def answers(port: int) -> bool:
 
 def _is_reserved(port: int) -> bool:
     """Lock a port's file, until this process ends. Return whether that worked."""
-    folder = Path(tempfile.gettempdir()) / "notifier-test-ports"
-    folder.mkdir(exist_ok=True)
-    lock = (folder / str(port)).open("w")
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    lock = (FOLDER / str(port)).open("w")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

@@ -139,12 +139,13 @@ def test_modules_of_a_room_import_downwards(room):
 
 def test_the_rig_needs_no_other_tests():
     """
-    The rig runs without pytest, and knows nothing of the tests but itself.
+    The rig runs without pytest, and of the tests it knows itself, their ports and how they wait.
     """
-    for path, names in modules("tests.rig"):
+    known = {"tests.rig", "tests.ports", "tests.waiting"}
+    own = (one for one in modules("tests.rig") if not {"itself", "promises"} & {*one[0].parts})
+    for path, names in own:
         foreign = [name for name in names if within(name, {"pytest", "hypothesis", "tests"})]
-        if not {"itself", "promises"} & {*path.parts}:
-            assert [] == [name for name in foreign if not within(name, {"tests.rig"})], path
+        assert [] == [name for name in foreign if not within(name, known)], path
 
 
 def test_a_breach_would_be_seen(tmp_path):

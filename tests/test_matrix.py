@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import matrix
 from tests.matrix import (
     NOTHING_RAN,
     PAIRS,
@@ -170,3 +171,35 @@ class TestCommand:
         assert 0 == exit_code(["passed", missing])
         assert 1 == exit_code(["passed", "failed: pytest ended with exit code 1", missing])
         assert NOTHING_RAN == exit_code([missing, missing])
+
+
+class TestRun:
+    @pytest.fixture
+    def run(self, tmp_path, monkeypatch):
+        """Run a pair on an interpreter that makes environments whose own interpreter is a script."""
+        monkeypatch.setattr(matrix, "ENVIRONMENTS", tmp_path)
+
+        def run(script):
+            interpreter = tmp_path / "python"
+            interpreter.write_text(
+                "#!/bin/sh\n"
+                f'mkdir -p "$3/bin" && printf \'#!/bin/sh\\n{script}\\n\' > "$3/bin/python"\n'
+                'chmod +x "$3/bin/python"\n'
+            )
+            interpreter.chmod(0o755)
+            return matrix.run("3.13-6.1", {"3.13": interpreter}, ["-k", "nothing"])
+
+        return run
+
+    def test_passes(self, run):
+        """
+        If each step ends well, the pair has passed.
+        """
+        assert "passed" == run("exit 0")
+
+    def test_says_which_step_failed(self, run, capfd):
+        """
+        The outcome names the first step that failed; the steps are printed as a person would run them.
+        """
+        assert "failed: installing ended with exit code 3" == run("exit 3")
+        assert "-m pip install -qq -r requirements/packages.txt" in capfd.readouterr().out

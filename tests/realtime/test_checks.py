@@ -88,7 +88,7 @@ def test_who_comes_back_may_resume(settings, expected, seconds):
     """
     History that is pruned before a client could be back is warned of.
     """
-    settings.OUTBOX = {"RETENTION_SECONDS": seconds}
+    settings.OUTBOX, settings.REALTIME = {"RETENTION_SECONDS": seconds}, {}
     assert expected == ids(checks.settings_are_sound())
 
 
