@@ -22,7 +22,7 @@ class Follower:
         #: Where each began.
         self.began: dict[str, int] = {}
         self.frames: dict[str, list[dict[str, Any]]] = {name_of(it): [] for it in subjects}
-        #: What the server said by itself: resynced, unsubscribed.
+        #: The server's frames that end a subscription.
         self.words: list[dict[str, Any]] = []
 
     def wishes(self) -> Sequence[dict[str, Any]]:
@@ -43,10 +43,9 @@ class Follower:
         elif "event_id" in frame:
             self._keep(frame)
         else:
-            assert frame["type"] not in {"error", "snapshot"}, frame
+            assert frame["type"] == "unsubscribed", frame
             self.words.append(frame)
-            if frame["type"] == "unsubscribed":  # nothing of it may come any more
-                del self.positions[name_of(frame)]
+            del self.positions[name_of(frame)]  # nothing of it may come any more
 
     def stands_at(self, heads: Mapping[str, int]) -> bool:
         """Whether it has all that there is."""

@@ -67,12 +67,13 @@ class Protocol:
 
 def _is_like(field: str, value: Any, example: Any) -> bool:
     """Whether a value is of the example's type; of an object whose fields the README names, each of them."""
-    if type(value) not in TYPES.get(field, (type(example),)):
-        return False
+    is_of_type = type(value) in TYPES.get(field, (type(example),))
     if not isinstance(example, dict) or not example:
-        return True
-    return set(value) == set(example) and all(
-        _is_like(inner, value[inner], example[inner]) for inner in example
+        return is_of_type
+    return (
+        is_of_type
+        and set(value) == set(example)
+        and all(_is_like(inner, value[inner], example[inner]) for inner in example)
     )
 
 

@@ -104,8 +104,7 @@ class Socket:
         """
         project = await in_thread(_project_of, user)
         about = {"object_type": "project", "id": hashids.encode("project", project.pk)}
-        if (await self.ask(about))["type"] != "subscribed":
-            return False
+        assert "subscribed" == (await self.ask(about))["type"]
         project.name = "Witness"
         await in_thread(project.save)
         await drain()

@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import playwright
 import pytest
@@ -13,27 +13,21 @@ HERE = Path(__file__).parent
 NODE = Path(playwright.__file__).parent / "driver" / "node"
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
 
+#: Ends a test whose program is missing: skips it, and in CI fails it.
+go_without = pytest.fail if os.environ.get("CI") else pytest.skip
+
 
 def require_chromium() -> str:
     """Return Chromium's path."""
-    if CHROMIUM is None:
-        go_without("Chromium is not installed. On Debian: apt-get install chromium")
-    return CHROMIUM
+    missing = "Chromium is not installed. On Debian: apt-get install chromium"
+    return CHROMIUM or go_without(missing)
 
 
 def require_package(name: str) -> Path:
     """Return where a package of `package.json` is."""
     folder = HERE / "node_modules" / name
-    if not folder.exists():
-        go_without(f"{name} is not installed. With npm: npm ci --prefix tests/browser")
-    return folder
-
-
-def go_without(reason: str) -> NoReturn:
-    """Skip the test, saying why; in CI it fails."""
-    if os.environ.get("CI"):
-        pytest.fail(reason)
-    pytest.skip(reason)
+    missing = f"{name} is not installed. With npm: npm ci --prefix tests/browser"
+    return folder if folder.exists() else go_without(missing)
 
 
 def run_node(*arguments: str | Path, **environment: Any) -> str:

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.test import Client
-from playwright.async_api import BrowserContext, ConsoleMessage, Page, Request
+from playwright.async_api import BrowserContext, Page
 
 from apps.realtime import hashids
 from apps.tickets.models import Project, Ticket
@@ -25,16 +25,27 @@ SEEN = """() => [...document.querySelectorAll('.project')].map(project => [
 
 
 class Visitor:
-    """One browser with one page; it notes what is a mistake of the page's."""
+    """One browser with one page; it notes all that the page says and requests."""
 
     def __init__(self, context: BrowserContext, page: Page, site: Site) -> None:
         self.context, self.page, self.site = context, page, site
-        self.mistakes: list[str] = []
+        #: Each message of the console, after its type; an error that nothing caught is one, too.
+        self.messages: list[tuple[str, str]] = []
+        self.requested: list[str] = []
         #: Words that may be in a mistake: of what a test has brought about.
         self.expected: tuple[str, ...] = ()
-        page.on("console", self._listen)
-        page.on("pageerror", lambda error: self._note(str(error)))
-        page.on("request", self._look)
+        page.on("console", lambda it: self.messages.append((it.type, it.text)))
+        page.on("pageerror", lambda it: self.messages.append(("error", str(it))))
+        page.on("request", lambda it: self.requested.append(it.url))
+
+    @property
+    def mistakes(self) -> list[str]:
+        """The errors and warnings of the page, and its requests to other hosts; none of them expected."""
+        found = [
+            *(text for kind, text in self.messages if kind in ("error", "warning")),
+            *(url for url in self.requested if urlsplit(url).hostname != "localhost"),
+        ]
+        return [it for it in found if not any(words in it for words in self.expected)]
 
     async def sign_in(self, user: Any) -> None:
         """Have the browser hold a new session of the user's."""
@@ -62,19 +73,6 @@ class Visitor:
     async def sees(self, user: Any) -> None:
         """Return once the list is what the database has for this user."""
         await eventually(self.seen, lambda: in_thread(what_there_is, user))
-
-    def _listen(self, message: ConsoleMessage) -> None:
-        if message.type in ("error", "warning"):
-            self._note(message.text)
-
-    def _look(self, request: Request) -> None:
-        address = urlsplit(request.url)
-        if address.hostname != "localhost":
-            self._note(f"{request.url} was asked for")
-
-    def _note(self, mistake: str) -> None:
-        if not any(words in mistake for words in self.expected):
-            self.mistakes.append(mistake)
 
 
 def what_there_is(user: Any) -> list[Any]:

@@ -65,7 +65,7 @@ class Run:
 
     def give_up(self):
         """End it, if the test hasn't."""
-        if self.process.poll() is None:
+        if self.process.poll() is None:  # pragma: no cover  # only after a failed test
             self.process.terminate()
             self.ended()
 
@@ -88,7 +88,7 @@ def run(tmp_path):
 
 def end_all_in(folder):
     """Kill what is left."""
-    for process in running_in(folder):
+    for process in running_in(folder):  # pragma: no cover  # only a failed test leaves any
         with suppress(psutil.NoSuchProcess):
             process.kill()
 

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from apps.outbox.backlog import Backlog
@@ -269,6 +269,8 @@ def test_each_condition_has_its_word_and_its_sentences(case):
         deaf=st.integers(0, 1),
     ),
 )
+@example(BUSY, FLOWING, WELL)
+@example(LATE, STILL, replace(WELL, workers=0))
 def test_laws(backlog, rates, running):
     """
     There is always a reason; nothing stalls that isn't late; a site on which everything runs and flows

@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from http import HTTPStatus
 
 import pytest
@@ -53,11 +53,9 @@ class Server:
     async def _serve(self, socket):
         self.sockets += 1
         script = self.scripts.pop(0) if len(self.scripts) > 1 else self.scripts[0]
-        try:
+        with suppress(ConnectionClosed):
             await script(Conversation(self, socket))
             await socket.wait_closed()
-        except ConnectionClosed:
-            pass
 
 
 class Conversation:
@@ -107,10 +105,9 @@ async def patience():
 async def offsets(subscription, count):
     """Return the offsets of the next words that are notifications, so many."""
     found = []
-    async for word in subscription:
+    while len(found) < count:
+        word = await anext(subscription)
         found += [word.position.offset] if isinstance(word, Notification) else []
-        if len(found) == count:
-            break
     return found
 
 
@@ -432,9 +429,9 @@ async def test_servers_that_speak_nonsense(nonsense):
     assert 2 == client.breaches
 
 
-async def test_handshakes_that_fail():
+async def test_a_server_that_is_not_there():
     """
-    A server that isn't there, or is busy, is tried again; one that says no is believed.
+    It is tried again.
     """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -444,6 +441,12 @@ async def test_handshakes_that_fail():
             await until(lambda: client.losses > 1)
             assert not asking.done()
             asking.cancel()
+
+
+async def test_handshakes_that_fail():
+    """
+    A server that is busy is tried again; one that says no is believed.
+    """
     server = Server(steady, refusals=[503, 403, 429])
     async with server.running() as url, Client(url, window=AT_ONCE) as client:
         await client.subscribe("ticket", "a")
@@ -522,6 +525,7 @@ async def test_the_client_ends():
         await steady(talk)
         await talk.hear()
 
+    ended = "by the client"
     server = Server(script)
     async with server.running() as url:
         async with Client(url) as client:
@@ -529,10 +533,10 @@ async def test_the_client_ends():
             assert [1, 2, 3, 4, 5] == await offsets(one, 5)
             waiting = asyncio.create_task(client.subscribe("ticket", "b"))
             await until(lambda: len(server.commands) == 2)
-        with pytest.raises(ClosedError, match="by the client"):
+        with pytest.raises(ClosedError, match=ended):  # pragma: no cover  # 3.11 can't trace it
             await waiting
         assert [] == [word async for word in one]
-        with pytest.raises(ClosedError, match="by the client"):
+        with pytest.raises(ClosedError, match=ended):  # pragma: no cover  # 3.11 can't trace it
             await client.subscribe("ticket", "b")
 
 

@@ -10,8 +10,8 @@ import pytest
 from django.db import DEFAULT_DB_ALIAS, DatabaseError, OperationalError, connection, connections
 
 from apps.realtime.database import DATABASE_AWAY, in_database, in_rounds, shared
-from tests.sockets import database_away
-from tests.waiting import PATIENCE, until
+from tests.sockets import database_away, in_thread
+from tests.waiting import PATIENCE, until, wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -50,9 +50,7 @@ async def test_a_slow_statement_is_ended(settings):
     settings.REALTIME = unhurried
     await in_database(sleep_in_sql, 0)  # its thread is free again
     # Who asked may give up a moment before PostgreSQL does.
-    async with asyncio.timeout(PATIENCE):
-        while await in_rounds("positions", _sleeping):
-            await asyncio.sleep(0.01)
+    await in_thread(wait_until, lambda: not _sleeping(), "no statement sleeps")
 
 
 def _sleeping():

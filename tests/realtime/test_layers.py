@@ -42,9 +42,8 @@ async def received(layer, channel):
 
 async def received_after_behind(layer, channel):
     """Return the next message that is not the word that something may have been missed."""
-    while (message := await received(layer, channel)) == BEHIND:
-        pass
-    return message
+    message = await received(layer, channel)
+    return await received_after_behind(layer, channel) if message == BEHIND else message
 
 
 async def test_a_group_receives_in_order(layer):
@@ -261,11 +260,11 @@ class TestOutage:
         """
         channel = await distant.new_channel()
         await distant.group_add("g", channel)
-        while len(distant._get_layer().channels[channel]):
-            await received(distant, channel)
+        waiting = len(distant._get_layer().channels[channel])
+        assert [BEHIND] * waiting == [await received(distant, channel) for _ in range(waiting)]
         proxy.stall()
         await distant.group_add("late", channel)
-        proxy.resume()
+        proxy.resume()  # pragma: no cover  # 3.11 can't trace it
         assert BEHIND == await received(distant, channel)
 
     async def test_a_silent_host_is_noticed(self, proxy, distant, caplog, monkeypatch):

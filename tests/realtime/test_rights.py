@@ -50,12 +50,10 @@ class TestAtOnce:
                 await socket.ask(about)
             await in_thread(how, project, demo)
             await drain()
-            ends = []
-            while len(ends) < 2:
-                frame = await socket.receive()
-                if frame["type"] == "unsubscribed":
-                    ends.append(frame)
-            assert {("revoked", False)} == {(f["reason"], f["resubscribe"]) for f in ends}
+            for _ in range(2):
+                end = await socket.receive()
+                assert ("unsubscribed", "revoked") == (end["type"], end["reason"])
+                assert end["resubscribe"] is False
             await rename(ticket, "Secret")
             assert await socket.silent(demo)
             assert "not_found" == (await socket.ask(subject(ticket)))["code"]

@@ -21,10 +21,9 @@ class AbsentLayer(NotificationChannelLayer):
 
     async def group_send_many(self, messages):
         sending = asyncio.create_task(self._get_layer().group_send_many(messages))
-        if self.turns:
-            for _ in range(self.turns.pop()):
-                await asyncio.sleep(0)
-            time.sleep(2 * SECONDS)  # noqa: ASYNC251  # it holds up the loop
+        for _ in range(self.turns.pop()):
+            await asyncio.sleep(0)
+        time.sleep(2 * SECONDS)  # noqa: ASYNC251  # it holds up the loop
         await sending
 
 

@@ -52,10 +52,7 @@ class BareSocket:
 
     def _receive(self, most):
         received = self.connection.recv(most)
-        if received:
-            self.protocol.receive_data(received)
-        else:
-            self.protocol.receive_eof()
+        self.protocol.receive_data(received) if received else self.protocol.receive_eof()
         return not received, self.protocol.events_received()
 
     def can_read(self):

@@ -81,16 +81,14 @@ class Obedience:
 
 async def answer(path, receive, send):
     """Say what a socket did and for how long it hasn't sent; ``/slowly`` takes until ``/release``."""
-    body = b""
-    while (message := await receive()).get("more_body"):
-        body += message["body"]
+    message = await receive()
     if path == "/release":
         released.set()
     await send({"type": "http.response.start", "status": 200, "headers": []})
     if path == "/slowly":
         await send({"type": "http.response.body", "body": b" ", "more_body": True})
         await released.wait()
-    journal = dict(journals.get(path, {}), body=len(body + message.get("body", b"")))
+    journal = dict(journals.get(path, {}), body=len(message.get("body", b"")))
     if "sent_at" in journal:
         journal["idle"] = time.monotonic() - journal.pop("sent_at")
         journal["turns"] = turns.count - journal.pop("sent_in")

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from unittest.mock import patch
 
 import psutil
 import pytest
@@ -20,11 +21,8 @@ from workers.tallies import VARIABLE, count_together
 def apart(settings, tmp_path):
     """This process counts as before when a test is over; folders are the test's own."""
     settings.DATA_DIR = tmp_path
-    before = os.environ.get(VARIABLE)
-    yield
-    os.environ.pop(VARIABLE, None)
-    if before is not None:
-        os.environ[VARIABLE] = before
+    with patch.dict(os.environ):
+        yield
     while tallies._held:
         tallies._held.pop().close()
 

@@ -56,9 +56,8 @@ class Client:
 
     async def receive(self):
         """Return the next frame that is no heartbeat."""
-        while (frame := await self.hear())["type"] == "ping":
-            pass
-        return frame
+        frame = await self.hear()
+        return await self.receive() if frame["type"] == "ping" else frame
 
     async def ask(self, frame):
         await self.send(frame)

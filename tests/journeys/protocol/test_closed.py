@@ -94,8 +94,9 @@ class TestClosed:
         """
         async with enter(demo) as client:
             with pytest.raises(websockets.ConnectionClosed):
-                for _ in range(1000):
-                    await client.ask(command)
+                async with asyncio.timeout(PATIENCE):
+                    while True:
+                        await client.ask(command)
             assert 4429 == await client.closed()
 
     async def test_commands_without_waiting(self, enter, demo):
@@ -132,9 +133,9 @@ class TestClosed:
             daphne = site.running["daphne"]
             os.kill(daphne.pid, signal.SIGTERM)
             assert 1012 == await client.closed()
-            window = {"min_ms": 700, "max_ms": 9000}
-            assert {"reconnect": window} == json.loads(client.socket.close_reason)
         assert 0 == await in_thread(daphne.wait, PATIENCE)
+        window = {"min_ms": 700, "max_ms": 9000}
+        assert {"reconnect": window} == json.loads(client.socket.close_reason)
         assert "Traceback" not in site.log("daphne")[said:]
         await in_thread(site.start, "daphne")
 
@@ -150,7 +151,7 @@ class TestClosed:
             url = f"ws://127.0.0.1:{site.daphne_port}{PATH}"
             async with websockets.connect(url, additional_headers=await headers_of(demo)) as opened:
                 assert 1000 == await Client(opened, protocol).closed()
-            assert "Traceback" not in site.log("daphne")
+            assert "Traceback" not in site.log("daphne")  # pragma: no cover  # 3.11 can't trace it
 
 
 SHORT_DAY = "-m workers.daphne --websocket_timeout 1"

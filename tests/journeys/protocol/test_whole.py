@@ -16,6 +16,6 @@ def test_all_that_is_documented_is_so(request, protocol):
     folder = Path(__file__).parent
     sources = "".join(path.read_text() for path in folder.glob("test_*.py"))
     seen = {it.originalname for it in request.session.items if it.path.parent == folder}
-    if set(re.findall(r"def (test_\w+)", sources)) - seen:
+    if set(re.findall(r"def (test_\w+)", sources)) - seen:  # pragma: no cover  # in a part of a run
         pytest.skip("Only the whole folder has seen everything.")
     assert protocol.documented == protocol.seen

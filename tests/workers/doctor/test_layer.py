@@ -15,39 +15,43 @@ from .asking import found, one
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
+@pytest.fixture
+def restricted(server):
+    """A user of Redis with the rights that the deployment page gives to the layer's; its credentials."""
+    words = ["publish", "subscribe", "unsubscribe", "eval", "ping", "hello", "client"]
+    rights = ["allchannels", "resetkeys", *(f"+{word}" for word in words)]
+    server.execute_command("ACL", "SETUSER", "layer", "on", ">word", *rights)
+    yield {"username": "layer", "password": "word"}
+    server.execute_command("ACL", "DELUSER", "layer")
+
+
 async def _send_many():
     await get_channel_layer().group_send_many([("doctor", {"type": "probe"})])
 
 
 class TestLayer:
-    def test_sound(self, settings):
+    @pytest.mark.parametrize("hosts", [1, 2])
+    def test_sound(self, settings, hosts):
         """
         A message comes back, from one host and from each of several.
         """
-        assert layer.loops_back().startswith("there and back in ")
         settings.CHANNEL_LAYERS = {
             "default": {
                 "BACKEND": "apps.realtime.layers.NotificationChannelLayer",
-                "CONFIG": {"hosts": [django_settings.REDIS_URL] * 2},
+                "CONFIG": {"hosts": [django_settings.REDIS_URL] * hosts},
             }
         }
         assert layer.loops_back().startswith("there and back in ")
 
-    def test_a_user_with_few_rights(self, settings, server):
+    def test_a_user_with_few_rights(self, settings, restricted):
         """
         What the deployment page says of the layer's user suffices.
         """
-        words = ["publish", "subscribe", "unsubscribe", "eval", "ping", "hello", "client"]
-        rights = ["allchannels", "resetkeys", *(f"+{word}" for word in words)]
-        server.execute_command("ACL", "SETUSER", "layer", "on", ">word", *rights)
         backend = "apps.realtime.layers.NotificationChannelLayer"
-        host = {"address": django_settings.REDIS_URL, "username": "layer", "password": "word"}
+        host = {"address": django_settings.REDIS_URL, **restricted}
         settings.CHANNEL_LAYERS = {"default": {"BACKEND": backend, "CONFIG": {"hosts": [host]}}}
-        try:
-            assert [] == found(layer.loops_back())
-            asyncio.run(_send_many())
-        finally:
-            server.execute_command("ACL", "DELUSER", "layer")
+        asyncio.run(_send_many())
+        assert [] == found(layer.loops_back())
 
     def test_other_messages(self, settings):
         """
