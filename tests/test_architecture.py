@@ -88,7 +88,9 @@ def imports(path, package):
 
 def modules(room):
     folder = ROOT / room.replace(".", "/")
-    for path in sorted(folder.rglob("*.py")):
+    paths = sorted(folder.rglob("*.py"))
+    assert paths, room
+    for path in paths:
         if "migrations" not in path.parts:
             package = ".".join(path.relative_to(ROOT).parts[:-1])
             yield path, imports(path, package)

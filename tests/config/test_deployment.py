@@ -239,9 +239,13 @@ def test_links_lead_somewhere():
     """
     Each file that the page names is there.
     """
-    for link in re.findall(r"\]\(([^)#]+)", PAGE):
+    links = re.findall(r"\]\(([^)#]+)", PAGE)
+    paths = re.findall(r"`((?:apps|tests|config|workers)/[\w/.]+)`", PAGE)
+    assert links
+    assert paths
+    for link in links:
         assert (settings.BASE_DIR / "config" / link).exists(), link
-    for path in re.findall(r"`((?:apps|tests|config|workers)/[\w/.]+)`", PAGE):
+    for path in paths:
         assert (settings.BASE_DIR / path).exists(), path
 
 

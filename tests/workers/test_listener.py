@@ -1,6 +1,7 @@
 """The worker's port: off by default, and this machine's alone unless there is a token."""
 
 import socket
+import threading
 import urllib.error
 import urllib.request
 
@@ -69,4 +70,6 @@ def test_without_a_port_there_is_none(settings):
     By default nobody listens.
     """
     settings.WORKER_METRICS_PORT = 0
+    before = threading.active_count()
     listen()
+    assert before == threading.active_count()

@@ -77,6 +77,7 @@ class TestExamination:
         for check in checklist():
             assert set(check.needs) <= seen, check.name
             seen.add(check.name)
+        assert "database" in seen
 
     def test_another_broker_does_not_need_redis(self, settings):
         """
