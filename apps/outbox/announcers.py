@@ -33,6 +33,14 @@ class Announcer:
     verbs: frozenset[str] = frozenset({"CREATE", "UPDATE", "DELETE"})
     #: Names of the streams in which a row is announced, its own first.
     streams: Callable[[Any], list[str]]
+    #: The same as data: stream names, each with the attribute that holds its owner's key, its own first.
+    placed_by: tuple[tuple[str, str], ...] = ()
+    #: The attribute that holds the primary key of the announced object.
+    key: str = "pk"
+    #: Whether rows carry an image of the object.
+    has_image: bool = True
+    #: Fields that an image leaves out, since the payload shows nothing of them.
+    omit: tuple[str, ...] = ()
     #: Whose relation this model's rows are; None for objects.
     owner: "Announcer | None" = None
     #: What subscribers see of a row.
@@ -65,13 +73,18 @@ class Announcer:
     def watched(self) -> Mapping[str, Any]:
         """Attribute → field of what a change is looked for in: what is chosen, tracked, or every column."""
         columns = {field.attname: field for field in self.model._meta.concrete_fields}
-        if self.fields is None and self.tracker is None:
+        if self.watches_everything:
             return columns
         chosen = self.tracked
         if self.fields is not None:
             chosen = frozenset(self._field(name).attname for name in self.fields)
         names = self.decisive | chosen
         return {attribute: field for attribute, field in columns.items() if attribute in names}
+
+    @cached_property
+    def watches_everything(self) -> bool:
+        """True if every column of the object counts."""
+        return self.fields is None and self.tracker is None
 
     @cached_property
     def tracked(self) -> frozenset[str]:
@@ -142,6 +155,11 @@ def disconnect(announcer: Announcer) -> None:
 def announcers() -> tuple[Announcer, ...]:
     """Return those that are connected, without those of relations."""
     return tuple(announcer for announcer in _announcers if announcer.owner is None)
+
+
+def connected() -> tuple[Announcer, ...]:
+    """Return those that are connected, and those of their relations."""
+    return tuple(_announcers)
 
 
 @cache

@@ -1,7 +1,7 @@
 """The tables. What must never be is a constraint here, not an ``if`` elsewhere."""
 
+import hashlib
 import uuid
-import zlib
 from typing import Self
 
 from django.conf import settings
@@ -36,7 +36,8 @@ PENDING = Q(published_at=None, failed_at=None)
 
 def shard_of(stream: str) -> int:
     """Return the shard of a stream; the same for ever, in every process."""
-    return zlib.crc32(stream.encode()) % SHARDS
+    # PostgreSQL has the same digest, for the triggers.
+    return hashlib.md5(stream.encode(), usedforsecurity=False).digest()[0] % SHARDS
 
 
 class Stream(models.Model):
@@ -112,7 +113,12 @@ class NotificationOutbox(models.Model):
     event = models.CharField(max_length=100)
     object_type = models.CharField(max_length=100)
     object_id = models.CharField(max_length=100)
-    payload = models.JSONField()
+    #: What subscribers see; None until the row is rendered.
+    payload = models.JSONField(null=True)
+    #: Columns of the object as the change left them; dropped when the payload is rendered.
+    image = models.JSONField(null=True, editable=False)
+    #: The transaction that wrote the row, if a trigger did.
+    transaction = models.BigIntegerField(null=True, editable=False)
     #: Whether the object was elsewhere, or not for the same eyes, before: no reader goes back across it.
     is_move = models.BooleanField(default=False, db_default=False, editable=False)
 

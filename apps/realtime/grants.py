@@ -47,6 +47,9 @@ def rights_announcer(
         fields=fields,
         verbs=frozenset({"UPDATE", "DELETE"}),
         streams=lambda row: [rights_stream(getattr(row, user))],
+        placed_by=((RIGHTS, user),),
+        key=user,
+        has_image=False,
         payload=lambda row: {},
         tombstone=lambda pk: {},
     )

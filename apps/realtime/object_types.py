@@ -34,6 +34,8 @@ class ObjectType:
     collections: ClassVar[Mapping[str, str]] = {}
     #: Fields that decide, besides the collections' foreign keys, who may see an object.
     deciding: ClassVar[tuple[str, ...]] = ()
+    #: Fields that the payload shows nothing of, such as large texts: an image leaves them out.
+    omit: ClassVar[tuple[str, ...]] = ()
     #: Many-to-many fields whose changes are announced as an update.
     many_to_many: ClassVar[tuple[str, ...]] = ()
     #: Foreign keys to live objects whose payload shows something of these: they are announced, too.
@@ -116,6 +118,12 @@ class ObjectType:
             many_to_many=self.many_to_many,
             also=self.also,
             streams=self.streams,
+            placed_by=(
+                (self.name, self.model._meta.pk.attname),
+                *((name, self._attname(key)) for name, key in self.collections.items()),
+            ),
+            # A user's password is in no image, whatever the serializer shows.
+            omit=(*self.omit, *(("password",) if self.model is get_user_model() else ())),
             payload=self.payload,
             tombstone=self.tombstone,
         )

@@ -1,0 +1,78 @@
+"""Rules are made from what is registered."""
+
+import pytest
+from django.contrib.auth import get_user_model
+from rest_framework.authtoken.models import Token
+
+from apps.outbox.announcers import connected
+from apps.outbox.triggers.rules import rules
+from apps.tickets.models import Project, Ticket
+from tests.library.models import Book, Card, Item, Label, Pass, Shelf, Sign
+
+
+@pytest.fixture
+def of():
+    """Return the rules of a model's table, by object type and the column with the key."""
+
+    def of(model):
+        return {(rule.object_type, rule.key): rule for rule in rules(connected())[model]}
+
+    return of
+
+
+def test_of_a_tracked_model(of):
+    """
+    The tracker's columns count; the image has all columns; a collection's foreign key decides.
+    """
+    (rule,) = of(Ticket).values()
+    assert (("ticket", "id"), ("project.tickets", "project_id")) == rule.streams
+    assert {"project_id", "title", "description", "status", "priority", "assignee_id"} == set(
+        rule.watched
+    )
+    assert ("project_id",) == rule.deciding
+    assert {field.column for field in Ticket._meta.concrete_fields} == set(rule.image)
+
+
+def test_of_relations(of):
+    """
+    A row of a many-to-many relation announces its owner, and the end of a member's right.
+    """
+    found = of(Project.members.through)
+    assert {("project", "project_id"), ("rights", "user_id")} == found.keys()
+    assert (False, True) == (
+        found["project", "project_id"].is_object,
+        found["rights", "user_id"].is_object,
+    )
+    assert ("DELETE", "UPDATE") == found["rights", "user_id"].verbs
+    assert {("shelf", "shelf_id")} == of(Pass).keys()
+
+
+def test_of_users_and_tokens(of):
+    """
+    Rows about rights have no image, and name the user, never a token's key.
+    """
+    user, token = of(get_user_model())["rights", "id"], of(Token)["rights", "user_id"]
+    assert ((), ()) == (user.image, token.image)
+    assert {"password", "is_active", "is_staff", "is_superuser"} == set(user.watched)
+    assert (("rights", "user_id"),) == token.streams
+
+
+def test_of_an_object_in_several_tables(of):
+    """
+    It has no image; a row of its ancestor's table announces it, too.
+    """
+    assert () == of(Book)["book", "item_ptr_id"].image
+    item = of(Item)
+    assert {("item", "id"), ("book", "id"), ("shelf", "shelf_id")} == item.keys()
+    assert not item["book", "id"].is_object
+    assert "title" in item["item", "id"].image
+
+
+def test_of_what_only_json_would_change(of):
+    """
+    A column of a type that is not known to survive JSON leaves the rows without image.
+    """
+    assert () == of(Sign)["sign", "id"].image or set() < set(of(Sign)["sign", "id"].image)
+    assert {"upper"} == set(of(Label)["label", "id"].watched)
+    assert set(of(Card)["card", "id"].image) >= {"number", "colour"}
+    assert of(Shelf)["shelf", "id"].watched is None
