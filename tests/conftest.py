@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from django.conf import settings
 from django.contrib.auth import get_user_model
-from django.db import DEFAULT_DB_ALIAS, connections
+from django.db import DEFAULT_DB_ALIAS, connection, connections
 
 from apps.outbox.models import NotificationOutbox
 from apps.tickets.models import Project, Ticket
@@ -62,6 +62,18 @@ def ticket(project: Project) -> Ticket:
 def empty_outbox(ticket: Ticket) -> None:
     """Nothing is left of how the project and the ticket came to be."""
     NotificationOutbox.objects.all().delete()
+
+
+@pytest.fixture
+def execute(db: None) -> Callable[..., list[Any]]:
+    """Execute SQL, and return the rows that it finds."""
+
+    def execute(sql: str, *values: Any) -> list[Any]:
+        with connection.cursor() as cursor:
+            cursor.execute(sql, values or None)
+            return cursor.fetchall() if cursor.description else []
+
+    return execute
 
 
 @pytest.fixture

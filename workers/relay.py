@@ -19,6 +19,8 @@ from apps.outbox.locks import publishing_lock
 from apps.outbox.models import SHARDS
 from apps.outbox.numbering import number
 from apps.outbox.redaction import without_secrets
+from apps.outbox.renderer import render_batch
+from apps.outbox.unrendered import shards_to_render
 from apps.realtime.conf import realtime_settings
 from apps.realtime.publish import Published, publish
 
@@ -110,9 +112,10 @@ class Relay:
         """
         drained, end = Drained(), time.monotonic() + seconds
         if self.breaker.refuses:
+            self._render(end)
             self._number_everything(drained, end)
             return drained
-        while turns := work(using=self.using):
+        while turns := self._work(end):
             found_free = False
             for shard, tried in turns:
                 if time.monotonic() >= end:
@@ -128,6 +131,17 @@ class Relay:
             if not found_free:
                 break
         return drained
+
+    def _work(self, end: float) -> list[tuple[int, bool]]:
+        """Render captured rows, and return the shards with something to publish or to number."""
+        self._render(end)
+        return work(using=self.using)
+
+    def _render(self, end: float) -> None:
+        """Render captured rows until none is left that can be rendered now, or the time is over."""
+        for shard in shards_to_render(using=self.using):
+            while time.monotonic() < end and render_batch(shard, using=self.using):
+                pass
 
     def _number_everything(self, drained: Drained, end: float) -> None:
         """Number what nobody can publish: sockets may read it from the database."""

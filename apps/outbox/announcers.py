@@ -9,7 +9,7 @@ from typing import Any
 from django.db import models
 from model_utils import FieldTracker
 
-from .exceptions import PayloadError
+from .exceptions import PayloadError, UnknownTypeError
 from .payload import storable
 from .stored import is_faithful, same
 
@@ -37,8 +37,10 @@ class Announcer:
     placed_by: tuple[tuple[str, str], ...] = ()
     #: The attribute that holds the primary key of the announced object.
     key: str = "pk"
-    #: Whether rows carry an image of the object.
-    has_image: bool = True
+    #: False if rows show nothing of the object: they have an empty payload, and no image.
+    shows_object: bool = True
+    #: Relations that the payload shows, as `prefetch_related_objects` names them.
+    prefetch: tuple[str, ...] = ()
     #: Fields that an image leaves out, since the payload shows nothing of them.
     omit: tuple[str, ...] = ()
     #: Whose relation this model's rows are; None for objects.
@@ -160,6 +162,14 @@ def announcers() -> tuple[Announcer, ...]:
 def connected() -> tuple[Announcer, ...]:
     """Return those that are connected, and those of their relations."""
     return tuple(_announcers)
+
+
+def announcer_of(object_type: str) -> Announcer:
+    """Return the announcer of a type's objects. Raises UnknownTypeError if none is connected."""
+    for announcer in announcers():
+        if announcer.object_type == object_type:
+            return announcer
+    raise UnknownTypeError(object_type)
 
 
 @cache

@@ -18,7 +18,7 @@ from .exceptions import WorkerDiedError
 from .locks import numbering_lock, publishing_is_free
 from .metrics import CAPTURED
 from .models import SHARDS, Claim, NotificationOutbox
-from .numbering import number_batch
+from .numbering import UNRENDERED, number_batch
 from .rows import Row, read
 
 #: A row that so many workers died with is taken alone.
@@ -32,7 +32,9 @@ PENDING = '"offset" IS NOT NULL AND published_at IS NULL AND failed_at IS NULL'
 
 WORK = f"""
 SELECT shard,
-    EXISTS (SELECT FROM {OUTBOX} AS row WHERE row.shard = each.shard AND "offset" IS NULL)
+    EXISTS (
+        SELECT FROM {OUTBOX} AS row WHERE row.shard = each.shard AND "offset" IS NULL AND NOT ({UNRENDERED})
+    )
     OR EXISTS (
         SELECT FROM {OUTBOX} AS row WHERE row.shard = each.shard AND {PENDING} AND claims = 0
         AND stream NOT IN (
@@ -48,7 +50,7 @@ FROM generate_series(0, {SHARDS - 1}) AS each (shard)
 # In the order of the numbers: ids are not, where a transaction committed late. A stream with a tried row
 # waits for it.
 UNTRIED = f"""
-SELECT id, pg_column_size(payload), 0 FROM {OUTBOX}
+SELECT id, coalesce(pg_column_size(payload), 0), 0 FROM {OUTBOX}
 WHERE shard = %(shard)s AND {PENDING} AND claims = 0
 AND stream NOT IN (SELECT stream FROM {OUTBOX} WHERE shard = %(shard)s AND {PENDING} AND claims > 0)
 ORDER BY numbering, "offset", id LIMIT %(limit)s
@@ -56,7 +58,7 @@ ORDER BY numbering, "offset", id LIMIT %(limit)s
 # Tried rows are the first of their streams, and come as such or not at all.
 TRIED = f"""
 SELECT id, size, deaths FROM (
-    SELECT id, numbering, "offset", pg_column_size(payload) AS size,
+    SELECT id, numbering, "offset", coalesce(pg_column_size(payload), 0) AS size,
            max(claims - attempts) OVER same AS deaths, max(available_at) OVER same AS due_at
     FROM {OUTBOX} WHERE shard = %(shard)s AND {PENDING} AND claims > 0
     WINDOW same AS (PARTITION BY stream)
@@ -179,12 +181,12 @@ def _take(shard: int, candidates: str, limit: int | None, using: str) -> list[in
     values = {"shard": shard, "limit": limit or outbox_settings().BATCH_ROWS}
     with connections[using].cursor() as cursor:
         cursor.execute(candidates, values)
-        if batch := _batch(cursor.fetchall()):
+        if batch := batch_of(cursor.fetchall()):
             cursor.execute(HOLD, [shard, batch])
     return batch
 
 
-def _batch(candidates: Iterable[tuple[int, int, int]]) -> list[int]:
+def batch_of(candidates: Iterable[tuple[int, int, int]]) -> list[int]:
     """Return as many of the candidates (primary key, bytes, deaths), from the first, as go together."""
     conf = outbox_settings()
     batch: list[int] = []

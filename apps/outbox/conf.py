@@ -20,6 +20,8 @@ class OutboxSettings:
     JSON_ENCODER: str = "django.core.serializers.json.DjangoJSONEncoder"
     #: Dotted path of what takes from a payload, ``(object_type, payload)``, what operators mustn't see.
     REDACT: str = f"{__package__}.redaction.mask"
+    #: How long a batch of rows may be rendered before other processes go on without it.
+    RENDER_SECONDS: float = 30.0
     #: Rows numbered, and rows published, in one transaction.
     BATCH_ROWS: int = 1000
     #: Payloads published in one transaction may have this many bytes; one row may have more.

@@ -8,6 +8,7 @@ OutboxError
     CriteriaError
     ShardBusyError
         LockLostError
+    UnknownTypeError
     WorkerDiedError
 """
 
@@ -63,3 +64,10 @@ class WorkerDiedError(OutboxError):
             f"A worker died while it published this row and nothing else. {deaths} had died before, with it"
             " among the rows in hand."
         )
+
+
+class UnknownTypeError(OutboxError, LookupError):
+    """A row is of an object type that this process doesn't know."""
+
+    def __init__(self, object_type: str) -> None:
+        super().__init__(f"The object type {object_type!r} is not registered in this process.")

@@ -20,6 +20,7 @@ __all__ = [
     "Instance",
     "Minute",
     "NotificationOutbox",
+    "Rendering",
     "Replay",
     "Stream",
     "shard_of",
@@ -32,6 +33,8 @@ STATES = ("pending", "retrying", "published", "failed", "unreplayed")
 SHARDS = 16
 
 PENDING = Q(published_at=None, failed_at=None)
+#: Rows that have neither a payload nor a reason for having none.
+UNRENDERED = Q(payload__isnull=True, obsolete_at=None, failed_at=None)
 
 
 def shard_of(stream: str) -> int:
@@ -78,6 +81,30 @@ class Claim(models.Model):
         return f"{len(self.rows)} rows of shard {self.shard}"
 
 
+class Rendering(models.Model):
+    """
+    The rows of a shard that a process is rendering.
+
+    Committed before the project's code runs: rows that stand here while nobody renders them are those of a
+    process that died.
+    """
+
+    shard = models.PositiveSmallIntegerField(primary_key=True)
+    rows = ArrayField(models.BigIntegerField(), default=list)
+    #: Counts the batches: whose it is, however alike two batches are.
+    turn = models.BigIntegerField(default=0, db_default=0)
+    #: When the process said last that it is there.
+    seen_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(name="rendering_shard", condition=Q(shard__lt=SHARDS)),
+        ]
+
+    def __str__(self) -> str:
+        return f"{len(self.rows)} rows of shard {self.shard}"
+
+
 class OutboxQuerySet(models.QuerySet["NotificationOutbox"]):
     def pending(self) -> Self:
         """Rows that are neither published nor failed."""
@@ -117,6 +144,8 @@ class NotificationOutbox(models.Model):
     payload = models.JSONField(null=True)
     #: Columns of the object as the change left them; dropped when the payload is rendered.
     image = models.JSONField(null=True, editable=False)
+    #: Whether the row is about an object in all its streams, of which only its own is known so far.
+    is_everywhere = models.BooleanField(default=False, db_default=False, editable=False)
     #: The transaction that wrote the row, if a trigger did.
     transaction = models.BigIntegerField(null=True, editable=False)
     #: Whether the object was elsewhere, or not for the same eyes, before: no reader goes back across it.
@@ -124,6 +153,8 @@ class NotificationOutbox(models.Model):
 
     created_at = models.DateTimeField(db_default=Now())
     available_at = models.DateTimeField(db_default=Now())
+    #: When the row was found to be about an object that is gone or elsewhere: it is never shown.
+    obsolete_at = models.DateTimeField(null=True, editable=False)
     claims = models.PositiveIntegerField(default=0, db_default=0)
     attempts = models.PositiveIntegerField(default=0, db_default=0)
     published_at = models.DateTimeField(null=True)
@@ -177,7 +208,16 @@ class NotificationOutbox(models.Model):
                 name="outbox_one_outcome", condition=Q(published_at=None) | Q(failed_at=None)
             ),
             models.CheckConstraint(
-                name="outbox_outcome_after_number", condition=PENDING | Q(offset__isnull=False)
+                name="outbox_outcome_after_number",
+                condition=Q(published_at=None) | Q(offset__isnull=False),
+            ),
+            models.CheckConstraint(
+                name="outbox_published_after_rendering",
+                condition=Q(published_at=None) | ~UNRENDERED,
+            ),
+            models.CheckConstraint(
+                name="outbox_image_until_rendered",
+                condition=Q(image__isnull=True) | Q(payload__isnull=True, obsolete_at=None),
             ),
             models.CheckConstraint(
                 name="outbox_attempt_was_claimed", condition=Q(claims__gte=F("attempts"))
@@ -192,6 +232,7 @@ class NotificationOutbox(models.Model):
         ]
         indexes = [
             models.Index("shard", "id", name="outbox_unnumbered", condition=Q(offset=None)),
+            models.Index("shard", "id", name="outbox_unrendered", condition=UNRENDERED),
             models.Index(
                 "shard",
                 "numbering",
@@ -235,7 +276,7 @@ class NotificationOutbox(models.Model):
 
     @property
     def state(self) -> str:
-        """The row's state, in a word: pending, published or failed."""
+        """The row's state, in a word: pending, published, obsolete or failed."""
         if self.published_at is not None:
-            return "published"
+            return "published" if self.obsolete_at is None else "obsolete"
         return "pending" if self.failed_at is None else "failed"

@@ -12,11 +12,19 @@ from .locks import numbering_lock
 from .metrics import CAPTURED
 from .models import SHARDS, NotificationOutbox, Stream
 
+#: As the index has it.
+UNRENDERED = "payload IS NULL AND obsolete_at IS NULL AND failed_at IS NULL"
 # Three plain statements: joined into one, PostgreSQL, which thinks of a handful of rows, compares each
 # row with each stream.
+# A row waits for those of its stream that were written before it and have no payload yet.
 FRESH = f"""
-SELECT id, stream FROM {NotificationOutbox._meta.db_table}
-WHERE shard = %s AND "offset" IS NULL ORDER BY id LIMIT %s
+SELECT id, stream FROM {NotificationOutbox._meta.db_table} AS row
+LEFT JOIN (
+    SELECT stream AS name, min(id) AS first FROM {NotificationOutbox._meta.db_table}
+    WHERE shard = %(shard)s AND {UNRENDERED} GROUP BY stream
+) AS waiting ON name = stream
+WHERE shard = %(shard)s AND "offset" IS NULL AND NOT ({UNRENDERED}) AND (first IS NULL OR id < first)
+ORDER BY id LIMIT %(limit)s
 """
 ADVANCE = f"""
 INSERT INTO {Stream._meta.db_table} AS known (name, shard, head)
@@ -79,7 +87,7 @@ def number(shard: int, *, using: str) -> int:
 def number_batch(shard: int, *, using: str) -> int:
     """Do what `number` does, for a caller that holds the numbering lock, and counts what it commits."""
     with connections[using].cursor() as cursor:
-        cursor.execute(FRESH, [shard, outbox_settings().BATCH_ROWS])
+        cursor.execute(FRESH, {"shard": shard, "limit": outbox_settings().BATCH_ROWS})
         if not (fresh := cursor.fetchall()):
             return 0
         counted = Counter(stream for _, stream in fresh)

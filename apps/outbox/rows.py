@@ -15,19 +15,20 @@ SELECT * FROM (
     SELECT found.*, sum(octet_length(payload)) OVER (ORDER BY "offset", id) AS bytes FROM (
         SELECT id, stream, "offset", event, event_id::text, object_type, object_id,
                to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'), attempts, deaths,
-               is_failed, is_pending, is_move,
+               is_skipped, is_pending, is_move,
                CASE WHEN octet_length(text) <= %(longest)s THEN text END AS payload,
                {CLUSTER}, coalesce(known.incarnation::text, '')
         FROM {NotificationOutbox._meta.db_table} AS row
         LEFT JOIN {Stream._meta.db_table} AS known ON name = stream
         CROSS JOIN LATERAL (
-            SELECT failed_at IS NOT NULL, published_at IS NULL AND failed_at IS NULL
-        ) AS facts (is_failed, is_pending)
+            SELECT failed_at IS NOT NULL OR obsolete_at IS NOT NULL,
+                published_at IS NULL AND failed_at IS NULL
+        ) AS facts (is_skipped, is_pending)
         CROSS JOIN LATERAL (
             SELECT CASE WHEN is_pending THEN claims - attempts ELSE 0 END
         ) AS counted (deaths)
         LEFT JOIN LATERAL (SELECT payload::text OFFSET 0) AS loaded (text)
-            ON NOT is_failed AND deaths < %(deaths)s
+            ON NOT is_skipped AND deaths < %(deaths)s
         WHERE {{which}} ORDER BY "offset", id LIMIT %(rows)s
     ) AS found
 ) AS summed WHERE coalesce(bytes, 0) - coalesce(octet_length(payload), 0) < %(bytes)s
@@ -37,7 +38,7 @@ UNLIMITED = 2**31 - 1
 
 
 class Row(NamedTuple):
-    """A numbered row. Its ``payload`` is JSON text; None if it is failed, or was not asked for."""
+    """A numbered row. Its ``payload`` is JSON text; None if it is skipped, or was not asked for."""
 
     pk: int
     stream: str
@@ -51,7 +52,8 @@ class Row(NamedTuple):
     attempts: int
     #: Workers that died with it in hand, if it is pending.
     deaths: int
-    is_failed: bool
+    #: Whether it failed or is obsolete: subscribers see ``skipped``.
+    is_skipped: bool
     is_pending: bool
     #: Whether what comes before it in its stream is perhaps not for those who may see it now.
     is_move: bool

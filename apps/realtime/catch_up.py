@@ -72,7 +72,7 @@ def _frame(row: Row) -> str | None:
     if row.deaths:
         return None
     try:
-        return skipped_frame(row) if row.is_failed else notification_frame(row)
+        return skipped_frame(row) if row.is_skipped else notification_frame(row)
     except UnknownObjectTypeError:
         # What was published can't be shown any more: its type is gone.
         return None if row.is_pending else skipped_frame(row)

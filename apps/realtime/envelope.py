@@ -24,7 +24,7 @@ def envelope(row: Row) -> dict[str, Any]:
     the row was written.
     Raises UnknownObjectTypeError if the row can't be shown.
     """
-    frame = "" if row.payload is None else notification_frame(row)
+    frame = _frame(row)
     return {
         "type": "notification",
         "stream": row.stream,
@@ -37,6 +37,12 @@ def envelope(row: Row) -> dict[str, Any]:
     }
 
 
+def _frame(row: Row) -> str:
+    if row.is_skipped:
+        return skipped_frame(row)
+    return "" if row.payload is None else notification_frame(row)
+
+
 def notification_frame(row: Row) -> str:
     """Return the frame of a row whose payload is loaded, as JSON text. Raises UnknownObjectTypeError."""
     frame = _about(row, row.event)
@@ -47,7 +53,7 @@ def notification_frame(row: Row) -> str:
 
 
 def skipped_frame(row: Row) -> str:
-    """Return the frame that stands in for a failed row, as JSON text. It never shows the payload."""
+    """Return the frame of a failed or obsolete row, as JSON text. It never shows the payload."""
     frame = _about(row, "skipped")
     try:
         frame["id"] = object_type(row.object_type).public_id(row.object_id)

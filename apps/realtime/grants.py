@@ -49,7 +49,7 @@ def rights_announcer(
         streams=lambda row: [rights_stream(getattr(row, user))],
         placed_by=((RIGHTS, user),),
         key=user,
-        has_image=False,
+        shows_object=False,
         payload=lambda row: {},
         tombstone=lambda pk: {},
     )

@@ -36,6 +36,8 @@ class ObjectType:
     deciding: ClassVar[tuple[str, ...]] = ()
     #: Fields that the payload shows nothing of, such as large texts: an image leaves them out.
     omit: ClassVar[tuple[str, ...]] = ()
+    #: Relations that the payload shows, as `prefetch_related` names them: read once for many objects.
+    prefetch: ClassVar[tuple[str, ...]] = ()
     #: Many-to-many fields whose changes are announced as an update.
     many_to_many: ClassVar[tuple[str, ...]] = ()
     #: Foreign keys to live objects whose payload shows something of these: they are announced, too.
@@ -122,6 +124,7 @@ class ObjectType:
                 (self.name, self.model._meta.pk.attname),
                 *((name, self._attname(key)) for name, key in self.collections.items()),
             ),
+            prefetch=self.prefetch,
             # A user's password is in no image, whatever the serializer shows.
             omit=(*self.omit, *(("password",) if self.model is get_user_model() else ())),
             payload=self.payload,

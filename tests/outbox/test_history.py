@@ -86,7 +86,7 @@ class TestPayload:
         """
         make(1, failed_at=Now(), error_type="E", payload="poison")
         (row,) = history.after("ticket:1", 0, 10, using=USING)
-        assert (True, None) == (row.is_failed, row.payload)
+        assert (True, None) == (row.is_skipped, row.payload)
 
     def test_of_a_row_that_workers_die_of_stays_there_too(self):
         """

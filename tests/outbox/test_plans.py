@@ -15,6 +15,7 @@ from apps.outbox import (
     replay,
     retention,
     rows,
+    unrendered,
     verdicts,
 )
 from apps.outbox.models import NotificationOutbox
@@ -44,6 +45,7 @@ FROM generate_series(1, 60) AS number
 """
 LIMITS = {"rows": 1000, "longest": 1000, "deaths": 4, "bytes": 1000}
 PKS = list(range(1, 1001))
+RENDER = {"shard": 3, "limit": 1000, "types": ["ticket"]}
 KEY = f"{OUTBOX}_pkey"
 MOMENT = datetime.now(UTC) - timedelta(minutes=5)
 NEXT = (
@@ -54,7 +56,14 @@ NEXT = (
 )
 #: Each query, its values, and the indexes through which it goes.
 QUERIES = {
-    "number: what is fresh": (numbering.FRESH, [3, 1000], {"outbox_unnumbered"}),
+    "render: where": (unrendered.WAITING, [["ticket"]], {"outbox_unrendered"}),
+    "render: untried": (unrendered.UNTRIED, RENDER, {"outbox_unrendered"}),
+    "render: tried": (unrendered.TRIED, RENDER, {"outbox_unrendered"}),
+    "number: what is fresh": (
+        numbering.FRESH,
+        {"shard": 3, "limit": 1000},
+        {"outbox_unnumbered", "outbox_unrendered"},
+    ),
     "number: place": (numbering.PLACE, {"rows": PKS, "offsets": PKS}, {KEY}),
     "number: recover": (numbering.RECOVER, [["ticket:1", "ticket:2"]], {"outbox_position"}),
     "work": (claim.WORK, None, {"outbox_unnumbered", "outbox_untried", "outbox_tried"}),

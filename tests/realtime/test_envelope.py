@@ -27,7 +27,7 @@ def row(**values):
             "created_at": "2026-11-22T10:00:03.501Z",
             "attempts": 0,
             "deaths": 0,
-            "is_failed": False,
+            "is_skipped": False,
             "is_pending": True,
             "is_move": False,
             "epoch": "f3a1",

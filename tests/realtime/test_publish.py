@@ -25,7 +25,7 @@ def row(offset, stream="ticket:1", object_type="ticket", object_id="1", payload=
         created_at="2026-11-22T10:00:03.501Z",
         attempts=0,
         deaths=0,
-        is_failed=False,
+        is_skipped=False,
         is_pending=True,
         is_move=False,
         epoch="e",

@@ -23,7 +23,9 @@ DECLARE
     counts boolean; moves boolean; is_last boolean := true; image jsonb; event_id uuid;
     old_key text; new_key text; left_streams text[]; streams text[];
 BEGIN
-    IF current_setting('{muted}', true) = 'on' OR TG_OP = 'UPDATE' AND OLD *= NEW THEN RETURN NULL; END IF;
+    IF current_setting('{muted}', true) = 'on' OR TG_OP = 'UPDATE' AND OLD *= NEW THEN
+        RETURN NULL;
+    END IF;
     IF pg_trigger_depth() > 1 THEN PERFORM set_config('{nested}', 'on', true); END IF;
     IF TG_OP <> 'DELETE' AND current_setting('{nested}', true) = 'on' THEN
         is_last := EXISTS (SELECT FROM {table} WHERE tableoid = NEW.tableoid AND ctid = NEW.ctid);
@@ -61,7 +63,9 @@ RULE = """\
 OBJECT = """\
         IF NOT is_last THEN
             left_streams := left_streams || streams;
-            streams := coalesce((SELECT {row_streams} FROM {table} AS row WHERE row.{key} = NEW.{key}), '{{}}');
+            streams := coalesce(
+                (SELECT {row_streams} FROM {table} AS row WHERE row.{key} = NEW.{key}), '{{}}'
+            );
         END IF;
 {moves}{image}
         INSERT INTO {outbox}
@@ -69,7 +73,8 @@ OBJECT = """\
         SELECT stream, {shard}, event_id, event, '{object_type}', key, pg_current_xact_id()::text::bigint,
             shown, moves AND event = '{UPDATE}' AND stream = streams[1]
         FROM (
-            SELECT DISTINCT stream, '{DELETE}' AS event, coalesce(old_key, new_key) AS key, NULL::jsonb AS shown
+            SELECT DISTINCT stream, '{DELETE}' AS event, coalesce(old_key, new_key) AS key,
+                NULL::jsonb AS shown
             FROM unnest(left_streams) AS stream
             WHERE old_key <> new_key OR stream <> ALL (streams)
             UNION ALL
@@ -89,16 +94,16 @@ IMAGE = """\
             EXCEPTION WHEN OTHERS THEN image := NULL; END;
         END IF;
 """
-# The row is only shown by the object: wherever it was and is now, the object is updated.
+# The row is only shown by the object. It knows the object's own stream, and not in which collections it is.
 SHOWN = """\
-        INSERT INTO {outbox} (stream, shard, event_id, event, object_type, object_id, transaction)
+        INSERT INTO {outbox}
+            (stream, shard, event_id, event, object_type, object_id, transaction, is_everywhere)
         SELECT DISTINCT stream, {shard}, event_id, '{UPDATE}', '{object_type}', key,
-            pg_current_xact_id()::text::bigint
+            pg_current_xact_id()::text::bigint, true
         FROM (VALUES (left_streams[1], old_key), (streams[1], new_key)) AS touched (stream, key)
         WHERE stream IS NOT NULL ORDER BY stream;"""
-EVENT_ID = (
-    f"overlay(gen_random_uuid()::text PLACING coalesce(current_setting('{TRACE}', true), '') FROM 1)::uuid"
-)
+MARK = f"coalesce(current_setting('{TRACE}', true), '')"
+EVENT_ID = f"overlay(gen_random_uuid()::text PLACING {MARK} FROM 1)::uuid"
 #: The SQL twin of `models.shard_of`.
 SHARD = f"mod(get_byte(decode(md5(stream), 'hex'), 0), {SHARDS})"
 

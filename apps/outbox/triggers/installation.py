@@ -91,9 +91,7 @@ def differences(*, using: str) -> Iterator[Difference]:
         _, digest = installed.pop(trigger.table, ("", None))
         if digest != trigger.digest:
             problem = "has no trigger" if digest is None else "has the trigger of another version"
-            yield Difference(
-                table=trigger.table, problem=problem, statements=trigger.statements
-            )
+            yield Difference(table=trigger.table, problem=problem, statements=trigger.statements)
     for table, (function, _) in installed.items():
         drop = tuple(sql.format(table=table, function=function) for sql in DROP)
         yield Difference(table=table, problem="has a trigger and is not live", statements=drop)

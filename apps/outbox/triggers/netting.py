@@ -16,6 +16,8 @@ class Written(NamedTuple):
     #: CREATE, UPDATE or DELETE.
     verb: str
     has_image: bool
+    #: Whether the row is about the object in all its streams.
+    is_everywhere: bool
 
 
 def redundant(rows: Iterable[Written]) -> set[int]:
@@ -26,16 +28,27 @@ def redundant(rows: Iterable[Written]) -> set[int]:
     all: a CREATE or a DELETE rather than an UPDATE. Of an object that was created and deleted no row stays.
     ``rows`` are in the order of their primary keys.
     """
-    alike: dict[tuple[int, str, str, str], list[Written]] = defaultdict(list)
+    alike: dict[tuple[int, str, str], list[Written]] = defaultdict(list)
     for row in rows:
         if not row.has_image:
-            alike[row.transaction, row.stream, row.object_type, row.object_id].append(row)
-    return {row.pk for group in alike.values() for row in group if row is not _last_word(group)}
+            alike[row.transaction, row.object_type, row.object_id].append(row)
+    return {row.pk for group in alike.values() for row in group if row not in _last_words(group)}
 
 
-def _last_word(group: Sequence[Written]) -> Written | None:
-    """Return the row that says all that the group does; None if nothing came of it."""
-    turns = [row for row in group if row.verb != "UPDATE"]
+def _last_words(group: Sequence[Written]) -> list[Written]:
+    """Return the rows, of one object, that say all that the group does; at most one for each stream."""
+    by_stream: dict[str, list[Written]] = defaultdict(list)
+    for row in group:
+        by_stream["" if row.is_everywhere else row.stream].append(row)
+    updates = by_stream.pop("", [])
+    last = [row for rows in by_stream.values() for row in _last_word(rows)]
+    is_new_or_gone = any(row.verb != "UPDATE" for row in group)
+    return last if is_new_or_gone else [*last, *updates[-1:]]
+
+
+def _last_word(rows: Sequence[Written]) -> Sequence[Written]:
+    """Return the row that says what became of an object in a stream; none if it came and went."""
+    turns = [row for row in rows if row.verb != "UPDATE"]
     if turns and (turns[0].verb, turns[-1].verb) == ("CREATE", "DELETE"):
-        return None
-    return turns[-1] if turns else group[-1]
+        return []
+    return turns[-1:] or rows[-1:]

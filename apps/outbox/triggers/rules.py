@@ -69,8 +69,7 @@ def rules(announcers: Iterable[Announcer]) -> Mapping[type[models.Model], list[R
     found: dict[type[models.Model], list[Rule]] = defaultdict(list)
     for announcer in announcers:
         for model, rule in _rules_of(announcer):
-            if rule not in found[model]:
-                found[model].append(rule)
+            found[model].append(rule)
     return found
 
 
@@ -98,7 +97,10 @@ def _object_rule(announcer: Announcer) -> Rule:
     model: Any = announcer.model
     own = {field.attname: field.column for field in model._meta.local_concrete_fields}
     key = model._meta.pk.attname if announcer.key == "pk" else announcer.key
-    places = {name: own.get(model._meta.pk.attname if at == "pk" else at) for name, at in announcer.placed_by}
+    places = {
+        name: own.get(model._meta.pk.attname if at == "pk" else at)
+        for name, at in announcer.placed_by
+    }
     deciding = (model._meta.get_field(name).attname for name in announcer.deciding)
     return Rule(
         object_type=announcer.object_type,
@@ -135,11 +137,13 @@ def _watched(announcer: Announcer, own: Mapping[str, str]) -> tuple[str, ...] | 
 def _image(announcer: Announcer) -> tuple[str, ...]:
     """Return the columns of the image; none for an object whose image is not cheap or not safe."""
     meta = announcer.model._meta
-    if not announcer.has_image or meta.parents:
+    if not announcer.shows_object or meta.parents:
         return ()
-    chosen = [f for f in meta.local_concrete_fields if not (f.name in announcer.omit or _is_virtual(f))]
+    chosen = [
+        f for f in meta.local_concrete_fields if not (f.name in announcer.omit or _is_virtual(f))
+    ]
     is_safe = all(_type(field) in FAITHFUL for field in chosen)
-    return tuple(field.column for field in chosen) if is_safe else ()
+    return tuple(str(field.column) for field in chosen) if is_safe else ()
 
 
 def _type(field: Any) -> str:

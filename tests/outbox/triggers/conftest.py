@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from django.db import DEFAULT_DB_ALIAS, connection
+from django.db import DEFAULT_DB_ALIAS
 
 from apps.outbox.models import NotificationOutbox
 from apps.outbox.triggers.functions import OUTBOX, function_name, function_sql
@@ -58,6 +58,7 @@ def _as_written(row: NotificationOutbox) -> Written:
         object_id=row.object_id,
         verb=row.event.partition("_")[0],
         has_image=row.image is not None,
+        is_everywhere=row.is_everywhere,
     )
 
 
@@ -73,18 +74,6 @@ def item(triggers: None) -> Item:
     item = Item.objects.create(title="loose")
     NotificationOutbox.objects.all().delete()
     return item
-
-
-@pytest.fixture
-def execute(db: None) -> Callable[..., list[Any]]:
-    """Execute SQL, and return the rows that it finds."""
-
-    def execute(sql: str, *values: Any) -> list[Any]:
-        with connection.cursor() as cursor:
-            cursor.execute(sql, values or None)
-            return cursor.fetchall() if cursor.description else []
-
-    return execute
 
 
 @pytest.fixture

@@ -38,16 +38,22 @@ class TestEvents:
         doc()
         execute("INSERT INTO doc VALUES (2, 7, 'b')")
         image = {"id": 2, "title": "b"}
-        assert [("doc:2", "CREATE_DOC", image), ("folder.docs:7", "CREATE_DOC", image)] == captured()
+        assert [
+            ("doc:2", "CREATE_DOC", image),
+            ("folder.docs:7", "CREATE_DOC", image),
+        ] == captured()
         execute("UPDATE doc SET title = 'c' WHERE id = 2")
         image = {"id": 2, "title": "c"}
-        assert [("doc:2", "UPDATE_DOC", image), ("folder.docs:7", "UPDATE_DOC", image)] == captured()
+        assert [
+            ("doc:2", "UPDATE_DOC", image),
+            ("folder.docs:7", "UPDATE_DOC", image),
+        ] == captured()
         execute("DELETE FROM doc WHERE id = 2")
         assert [("doc:2", "DELETE_DOC", None), ("folder.docs:7", "DELETE_DOC", None)] == captured()
 
     def test_of_a_move(self, doc, execute):
         """
-        The collection that the object left gets a DELETE, the new one a CREATE; the object's UPDATE is a move.
+        The collection that the object left gets a DELETE, the new one a CREATE, the object a move.
         """
         doc(deciding=("folder",))
         execute("UPDATE doc SET folder = 8")
@@ -99,7 +105,10 @@ class TestEvents:
         """
         doc(object_type="folder", key="folder", streams=(("folder", "folder"),), is_object=False)
         execute("UPDATE doc SET folder = 8")
-        assert [("folder:7", "UPDATE_FOLDER", None), ("folder:8", "UPDATE_FOLDER", None)] == captured()
+        assert [
+            ("folder:7", "UPDATE_FOLDER", None),
+            ("folder:8", "UPDATE_FOLDER", None),
+        ] == captured()
         execute("DELETE FROM doc")
         assert [("folder:8", "UPDATE_FOLDER", None)] == captured()
 
@@ -253,7 +262,9 @@ class TestOtherTriggers:
         execute("UPDATE doc SET folder = 8")
         last = {stream: event for stream, event, _ in captured() if stream.startswith("folder")}
         there = [stream for stream, event in last.items() if event != "DELETE_DOC"]
-        assert [f"folder.docs:{folder}"] == there or (folder == 7 and there in ([], ["folder.docs:7"]))
+        assert [f"folder.docs:{folder}"] == there or (
+            folder == 7 and there in ([], ["folder.docs:7"])
+        )
         assert "DELETE_DOC" != last.get(f"folder.docs:{folder}")
 
     def test_that_delete_the_row(self, doc, change, execute, captured):
@@ -278,7 +289,9 @@ class TestOtherTriggers:
         execute("INSERT INTO folder VALUES (7)")
         execute(f"ALTER TABLE doc ADD FOREIGN KEY (folder) REFERENCES folder ON DELETE {action}")
         execute("DELETE FROM folder")
-        assert [("doc:1", event), ("folder.docs:7", "DELETE_DOC")] == [row[:2] for row in captured()]
+        assert [("doc:1", event), ("folder.docs:7", "DELETE_DOC")] == [
+            row[:2] for row in captured()
+        ]
 
 
 class TestNames:
@@ -332,7 +345,9 @@ class TestNames:
         """
         Python and the database put a stream into the same shard.
         """
-        assert [(shard_of(stream),)] == execute(f"SELECT {SHARD} FROM (VALUES (%s)) AS s (stream)", stream)
+        assert [(shard_of(stream),)] == execute(
+            f"SELECT {SHARD} FROM (VALUES (%s)) AS s (stream)", stream
+        )
 
 
 class TestImages:

@@ -1,15 +1,17 @@
 """The database has the triggers that the registry asks for, once they are installed."""
 
+from threading import Thread
+
 import pytest
-from django.db import DEFAULT_DB_ALIAS, OperationalError
+from django.db import DEFAULT_DB_ALIAS, OperationalError, connection, connections
 
 from apps.outbox.triggers.installation import differences, expected, install, remove
 from apps.realtime.registry import register, unregister
-from tests.database import elsewhere, table_lock
+from tests.database import elsewhere, table_lock, wait_for_a_waiting_lock
 from tests.library.live import SignType
-from tests.library.models import Shelf
+from tests.waiting import PATIENCE, wait_until
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "archive"])
 
 USING = {"using": DEFAULT_DB_ALIAS}
 
@@ -83,9 +85,43 @@ def test_all_are_removed(execute):
     execute("DROP FUNCTION pillarbox_of_somebody()")
 
 
-def test_a_locked_table():
+def test_another_database():
     """
-    A table that stays locked is given up, and another time it is waited for.
+    Live models are written to the default database: no other one gets triggers.
+    """
+    assert [] == expected(using="archive")
+
+
+def test_a_table_that_is_locked_for_a_while():
+    """
+    The table is asked for again and again, and never waited for long.
+    """
+    installing = Thread(target=_install)
+    with elsewhere(table_lock("library_shelf")):
+        installing.start()
+        wait_for_a_waiting_lock()
+        wait_until(lambda: not _waits(), "it has given up once")
+        wait_for_a_waiting_lock()
+    installing.join()
+    assert {} == found()
+
+
+def _install():
+    try:
+        install(**USING, seconds=PATIENCE)
+    finally:
+        connections.close_all()
+
+
+def _waits():
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT FROM pg_locks WHERE NOT granted")
+        return bool(cursor.fetchall())
+
+
+def test_a_table_that_stays_locked():
+    """
+    It is given up in the end, and installed another time.
     """
     with (
         elsewhere(table_lock("library_shelf")),
@@ -95,4 +131,3 @@ def test_a_locked_table():
     assert "public.library_shelf" in found()
     install(**USING)
     assert {} == found()
-    Shelf.objects.create(name="Poetry")

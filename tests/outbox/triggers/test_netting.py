@@ -6,9 +6,17 @@ from apps.outbox.triggers.netting import Written, redundant
 
 
 def rows(*verbs, images=(), **values):
-    same = {"transaction": 5, "stream": "book:1", "object_type": "book", "object_id": "1", **values}
+    same = {
+        "transaction": 5,
+        "stream": "book:1",
+        "object_type": "book",
+        "object_id": "1",
+        "is_everywhere": False,
+        **values,
+    }
     return [
-        Written(pk=pk, verb=verb, has_image=pk in images, **same) for pk, verb in enumerate(verbs, 1)
+        Written(pk=pk, verb=verb, has_image=pk in images, **same)
+        for pk, verb in enumerate(verbs, 1)
     ]
 
 
@@ -41,7 +49,8 @@ def test_rows_with_an_image_are_kept():
 
 
 @pytest.mark.parametrize(
-    "other", [{"transaction": 6}, {"stream": "shelf.books:1"}, {"object_type": "item"}, {"object_id": "2"}]
+    "other",
+    [{"transaction": 6}, {"stream": "shelf.books:1"}, {"object_type": "item"}, {"object_id": "2"}],
 )
 def test_other_rows_are_kept(other):
     """

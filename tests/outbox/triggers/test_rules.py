@@ -1,13 +1,16 @@
 """Rules are made from what is registered."""
 
+from dataclasses import replace
+
 import pytest
 from django.contrib.auth import get_user_model
 from rest_framework.authtoken.models import Token
 
-from apps.outbox.announcers import connected
+from apps.outbox.announcers import Announcer, connected
+from apps.outbox.models import Claim
 from apps.outbox.triggers.rules import rules
 from apps.tickets.models import Project, Ticket
-from tests.library.models import Book, Card, Item, Label, Pass, Shelf, Sign
+from tests.library.models import Book, Card, Item, Label, Pass, Shelf
 
 
 @pytest.fixture
@@ -68,11 +71,28 @@ def test_of_an_object_in_several_tables(of):
     assert "title" in item["item", "id"].image
 
 
-def test_of_what_only_json_would_change(of):
+def test_of_types_that_json_changes(of):
     """
-    A column of a type that is not known to survive JSON leaves the rows without image.
+    A column whose type is not known to survive JSON leaves the rows without image.
     """
-    assert () == of(Sign)["sign", "id"].image or set() < set(of(Sign)["sign", "id"].image)
-    assert {"upper"} == set(of(Label)["label", "id"].watched)
+    claims = Announcer(
+        object_type="claim",
+        model=Claim,
+        streams=list,
+        placed_by=(("claim", "pk"),),
+        payload=dict,
+        tombstone=dict,
+    )
+    (rule,) = rules([claims])[Claim]
+    assert ("shard", ()) == (rule.key, rule.image)
+    (without,) = rules([replace(claims, omit=("rows",))])[Claim]
+    assert ("shard", "claimed_at") == without.image
     assert set(of(Card)["card", "id"].image) >= {"number", "colour"}
+
+
+def test_of_what_counts(of):
+    """
+    Without a tracker every column counts.
+    """
+    assert {"upper"} == set(of(Label)["label", "id"].watched)
     assert of(Shelf)["shelf", "id"].watched is None
