@@ -1,10 +1,10 @@
-"""The triggers, installed for one test, and what they wrote."""
+"""The triggers, installed for a module, and the rows that they write."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from django.db import DEFAULT_DB_ALIAS
+from django.db import DEFAULT_DB_ALIAS, connection
 
 from apps.outbox.models import NotificationOutbox
 from apps.outbox.triggers.functions import OUTBOX, function_name, function_sql
@@ -17,12 +17,15 @@ from tests.library.models import Book, Item
 KEPT_IN_SEVERAL_TABLES = {"book": Book}
 
 
-@pytest.fixture
-def triggers(transactional_db: None) -> Iterator[None]:
-    """While the test runs, the database captures."""
-    install(using=DEFAULT_DB_ALIAS)
+@pytest.fixture(scope="module")
+def triggers(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
+    """While the tests of a module run, the database captures."""
+    with django_db_blocker.unblock():
+        install(using=DEFAULT_DB_ALIAS)
     yield
-    remove(using=DEFAULT_DB_ALIAS)
+    with django_db_blocker.unblock():
+        remove(using=DEFAULT_DB_ALIAS)
+        connection.close()
 
 
 @pytest.fixture

@@ -18,6 +18,8 @@ DECLARE
     name text;
     found bigint;
 BEGIN
+    -- What triggers would write of the deletions would stay.
+    PERFORM set_config('pillarbox.muted', 'on', true);
     -- Truncated first: a table whose deleted rows await their deferred checks can't be truncated.
     FOREACH name IN ARRAY names LOOP
         EXECUTE 'SELECT count(*) FROM (SELECT FROM ' || name || ' LIMIT 1001) AS rows' INTO found;
