@@ -253,7 +253,7 @@ async def test_what_is_refused_for_now_is_asked_again():
         await talk.answer()
         command = await talk.hear()
         error = {"type": "error", "ref": command["ref"], "code": "unavailable", "temporary": True}
-        await talk.say({**error, "retry_after_ms": 20})
+        await talk.say({**error, "retry_after_ms": 300})
 
     server = Server(script)
     async with server.running() as url, Client(url, window=AT_ONCE) as client:

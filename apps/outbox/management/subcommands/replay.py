@@ -7,7 +7,7 @@ from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.core.management.base import CommandError, CommandParser, OutputWrapper
-from django.db import DEFAULT_DB_ALIAS
+from django.db import DEFAULT_DB_ALIAS, connections
 
 from ...criteria import Criteria
 from ...exceptions import CriteriaError
@@ -101,6 +101,8 @@ def _replay(
     try:
         _follow(replay, Progress(stdout, replay.total), is_silent=options["json"])
     except KeyboardInterrupt:
+        # It may have come in the middle of a query: PostgreSQL's answer is still to come on this connection.
+        connections[DEFAULT_DB_ALIAS].close()
         cancel(replay.pk, by=_operator(options["by"]), using=DEFAULT_DB_ALIAS)
     replay.refresh_from_db()
     _say(stdout, options, _outcome(replay), _report(replay))
