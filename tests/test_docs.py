@@ -106,6 +106,7 @@ def test_every_frame_is_documented():
         assert f'"type": "{kind}"' in room("apps/realtime"), kind
 
 
+@pytest.mark.django_db  # Celery runs the system checks, which ask the database on Django 6.1
 def test_every_task_and_file_is_documented():
     """
     Each task of ours, and each module of a room with a table of its files, stands in it.
