@@ -35,7 +35,9 @@ async def test_through_a_bad_line(site, project, streams, client):
             async with writing(site, project, rate=80, longest=20_000):
                 for _ in range(30):
                     await harm(line, chance)
-                while (cut := min(one.sockets for one in resumers)) <= 5:  # there was no time to
+                while (
+                    cut := min(one.sockets for one in resumers)
+                ) <= 5:  # pragma: no cover  # if slow
                     await harm(line, chance)
                     await until(lambda cut=cut: all(one.sockets > cut for one in resumers))
             rows = await all_is_there(streams, stayer, *resumers)

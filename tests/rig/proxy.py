@@ -31,6 +31,7 @@ class Proxy:
 
     async def __aexit__(self, *_: object) -> None:
         self._flows.set()
+        self._accepts = False  # a connection that is just being taken ends, too
         self._server.close()
         while self._served:
             self.cut()

@@ -11,7 +11,7 @@ from apps.outbox.triggers.functions import OUTBOX, function_name, function_sql
 from apps.outbox.triggers.installation import CREATE, install, remove
 from apps.outbox.triggers.netting import Written, redundant
 from apps.outbox.triggers.rules import Rule
-from tests.library.models import Book, Item
+from tests.library.models import Book
 
 #: Objects whose rows may have been written for an object that is not there: an item that is no book.
 KEPT_IN_SEVERAL_TABLES = {"book": Book}
@@ -69,14 +69,6 @@ def _is_of_nothing(row: NotificationOutbox) -> bool:
     model: Any = KEPT_IN_SEVERAL_TABLES.get(row.object_type)
     is_update = row.event.startswith("UPDATE_")
     return is_update and model is not None and not model.objects.filter(pk=row.object_id).exists()
-
-
-@pytest.fixture
-def item(triggers: None) -> Item:
-    """An item on no shelf."""
-    item = Item.objects.create(title="loose")
-    NotificationOutbox.objects.all().delete()
-    return item
 
 
 @pytest.fixture

@@ -8,6 +8,8 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone, translation
 from rest_framework.authtoken.models import Token
 
+from apps.outbox.announcers import announcer_of
+from apps.outbox.exceptions import UnknownTypeError
 from apps.outbox.models import NotificationOutbox, Rendering
 from apps.outbox.numbering import number
 from apps.outbox.renderer import render_batch
@@ -210,6 +212,14 @@ class TestObsolete:
         """
         execute("UPDATE library_item SET title = 'b'")
         assert [] == rendered(object_type="book")
+
+
+def test_an_unknown_type_is_said():
+    """
+    A row of a type that this process doesn't know can't be rendered by it.
+    """
+    with pytest.raises(UnknownTypeError, match="'other' is not registered"):
+        announcer_of("other")
 
 
 def test_the_end_of_a_right_shows_nothing(triggers, django_user_model, rendered):
