@@ -186,6 +186,7 @@ def _wait_for_end(family: list[psutil.Process], seconds: float) -> None:
 
 def _is_running(process: psutil.Process) -> bool:
     try:
-        return bool(process.status() != psutil.STATUS_ZOMBIE)
+        # The first thread of a process may be a zombie while others still hold its sockets open.
+        return bool(process.status() != psutil.STATUS_ZOMBIE or process.num_threads() > 1)
     except psutil.NoSuchProcess:
         return False

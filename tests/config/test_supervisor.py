@@ -6,6 +6,7 @@ import os
 import queue
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -18,6 +19,14 @@ from config.supervisor import Supervisor, _is_running, _wait_for_end
 from tests.waiting import PATIENCE, wait_until
 
 PYTHON = f"exec {sys.executable} -u -c"
+LISTENING = """
+import socket, threading, time
+server = socket.create_server(("127.0.0.1", 0))
+for _ in range(30):
+    threading.Thread(target=time.sleep, args=(3600,), daemon=True).start()
+print(server.getsockname()[1], flush=True)
+time.sleep(3600)
+"""
 STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up'); time.sleep(3600)"
 
 
@@ -195,6 +204,20 @@ class TestLeftovers:
         assert not _is_running(process)
         child.wait()
         assert not _is_running(process)
+
+    def test_ports_are_free_when_their_server_has_ended(self):
+        """
+        A server with many threads has ended once nobody listens any more, not when its first thread has.
+        """
+        for _ in range(20):
+            child = subprocess.Popen([sys.executable, "-c", LISTENING], stdout=subprocess.PIPE)
+            port = int(child.stdout.readline())
+            child.kill()
+            _wait_for_end([psutil.Process(child.pid)], PATIENCE)
+            with socket.socket() as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(("127.0.0.1", port))
+            child.communicate()
 
     @pytest.mark.parametrize("text", ["", "{", "[[1]]", '[["web", 4194303, 1.0]]'])
     def test_a_broken_file_is_no_obstacle(self, make, tmp_path, text):
