@@ -21,7 +21,7 @@ from .exceptions import WorkerDiedError
 from .models import SHARDS, NotificationOutbox, Rendering, shard_of
 from .numbering import UNRENDERED
 from .rendering import Rendered, Unrendered
-from .triggers.netting import Written, redundant
+from .triggers.netting import redundant, written
 
 OUTBOX, RENDERING = NotificationOutbox._meta.db_table, Rendering._meta.db_table
 #: A process that has not said for so long that it is there has died, or was stopped.
@@ -116,7 +116,7 @@ def take(shard: int, *, using: str) -> Batch | None:
         pks = _next(shard, using)
         cursor.execute(ROWS, [pks])
         rows = [Unrendered._make(row) for row in cursor.fetchall()]
-        dropped = redundant(map(_written, rows))
+        dropped = redundant(map(written, rows))
         cursor.execute(DROP, [list(dropped)])
         rows = [row for row in rows if row.pk not in dropped]
         cursor.execute(HOLD, [[row.pk for row in rows], shard])
@@ -196,16 +196,3 @@ def _next(shard: int, using: str) -> list[int]:
 def _known_types() -> list[str]:
     """Return the object types of this process: rows of others are left to processes that know them."""
     return sorted({announcer.object_type for announcer in announcers()})
-
-
-def _written(row: Unrendered) -> Written:
-    return Written(
-        pk=row.pk,
-        transaction=row.transaction or 0,
-        stream=row.stream,
-        object_type=row.object_type,
-        object_id=row.object_id,
-        verb=row.event.partition("_")[0],
-        has_image=row.image is not None,
-        is_everywhere=row.is_everywhere,
-    )

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Written(NamedTuple):
@@ -18,6 +18,20 @@ class Written(NamedTuple):
     has_image: bool
     #: Whether the row is about the object in all its streams.
     is_everywhere: bool
+
+
+def written(row: Any) -> Written:
+    """Return what netting needs to know of a row of the outbox, however it was read."""
+    return Written(
+        pk=row.pk,
+        transaction=row.transaction or 0,
+        stream=row.stream,
+        object_type=row.object_type,
+        object_id=row.object_id,
+        verb=row.event.partition("_")[0],
+        has_image=row.image is not None,
+        is_everywhere=row.is_everywhere,
+    )
 
 
 def redundant(rows: Iterable[Written]) -> set[int]:

@@ -9,7 +9,8 @@ from django.db import DEFAULT_DB_ALIAS, connection
 from apps.outbox.models import NotificationOutbox
 from apps.outbox.triggers.functions import OUTBOX, function_name, function_sql
 from apps.outbox.triggers.installation import CREATE, install, remove
-from apps.outbox.triggers.netting import Written, redundant
+from apps.outbox.triggers.netting import redundant
+from apps.outbox.triggers.netting import written as as_written
 from apps.outbox.triggers.rules import Rule
 from tests.library.models import Book
 
@@ -34,7 +35,7 @@ def written(triggers: None) -> Callable[[], list[NotificationOutbox]]:
 
     def written() -> list[NotificationOutbox]:
         rows = NotificationOutbox.objects.filter(transaction__isnull=False).order_by("id")
-        left_out = redundant(map(_as_written, rows))
+        left_out = redundant(map(as_written, rows))
         return [row for row in rows if row.pk not in left_out and not _is_of_nothing(row)]
 
     return written
@@ -50,19 +51,6 @@ def events(written: Any) -> Callable[[], list[tuple[str, str]]]:
         return found
 
     return events
-
-
-def _as_written(row: NotificationOutbox) -> Written:
-    return Written(
-        pk=row.pk,
-        transaction=row.transaction or 0,
-        stream=row.stream,
-        object_type=row.object_type,
-        object_id=row.object_id,
-        verb=row.event.partition("_")[0],
-        has_image=row.image is not None,
-        is_everywhere=row.is_everywhere,
-    )
 
 
 def _is_of_nothing(row: NotificationOutbox) -> bool:
