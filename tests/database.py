@@ -1,6 +1,6 @@
-"""What tests see of the database: what is announced, by which statements, and who waits for whom."""
+"""Access to the test database: payloads in the outbox, server settings, connections and locks."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from threading import Event, Thread
 from typing import Any
@@ -8,42 +8,36 @@ from typing import Any
 from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS, connection, connections, transaction
 from django.db.models import QuerySet
-from django.test.utils import CaptureQueriesContext
 
-from apps.outbox.models import NotificationOutbox
-from apps.realtime.groups import stream_for
 from apps.tickets.models import Ticket
+from pillarbox.models import NotificationOutbox
+from pillarbox.types.groups import stream_for
+from tests.rendering import render_all
 from tests.waiting import PATIENCE, wait_until
 
 
 def payloads(**lookup: Any) -> list[Any]:
-    """Return the payloads in the outbox, in order."""
+    """Render captured rows, and return the payloads in the outbox, in order."""
+    render_all()
     rows = NotificationOutbox.objects.filter(**lookup).order_by("id")
     return list(rows.values_list("payload", flat=True))
 
 
 def update(ticket: Ticket) -> list[tuple[str, str]]:
-    """Return what an update of a ticket announces: streams and events."""
+    """Return the rows that an update of a ticket writes: pairs of stream and event."""
     return [
         (stream_for("project.tickets", ticket.project_id), "UPDATE_TICKET"),
         (stream_for("ticket", ticket.pk), "UPDATE_TICKET"),
     ]
 
 
-def statements(change: Callable[[], Any]) -> list[str]:
-    """Return the first word of each statement with which something is done."""
-    with CaptureQueriesContext(connection) as captured:
-        change()
-    return [query["sql"].split()[0] for query in captured]
-
-
 def alter_system(setting: str) -> None:
-    """Change a setting of the server, for everybody, until it is changed again."""
+    """Change a setting of the PostgreSQL server, for all connections, and wait until it is in force."""
     before = _settings_read_at()
     with connection.cursor() as cursor:
         cursor.execute(f"ALTER SYSTEM SET {setting}")
         cursor.execute("SELECT pg_reload_conf()")
-    # The server reads its files before it tells its connections to, this one among them.
+    # The server reloads first, and connections later. Wait until this connection has reloaded.
     wait_until(lambda: _settings_read_at() != before, "PostgreSQL has read its settings")
 
 
@@ -53,8 +47,25 @@ def _settings_read_at() -> Any:
         return cursor.fetchone()[0]
 
 
+@contextmanager
+def on_sqlite(alias: str = DEFAULT_DB_ALIAS) -> Iterator[None]:
+    """Let a connection be one to an empty SQLite in memory."""
+    original, conf = connections[alias], connections.settings[alias]
+    new = connections.create_connection.__func__  # the handler's own way to make one
+    before = {key: conf[key] for key in ("ENGINE", "NAME", "OPTIONS")}
+    conf |= {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:", "OPTIONS": {}}
+    try:
+        connections[alias] = new(connections, alias)
+        yield
+    finally:
+        if opened := connections[alias].connection:  # Django itself never closes one in memory
+            opened.close()
+        conf |= before
+        connections[alias] = original
+
+
 def refuse_connections(of: str = "") -> None:
-    """Have the database take no connection; those of a process of that name, if it has one, end."""
+    """Make the database refuse new connections. End those with the application name ``of``, if given."""
     _allow_connections(False)
     if of:
         ending = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
@@ -64,7 +75,7 @@ def refuse_connections(of: str = "") -> None:
 
 
 def accept_connections() -> None:
-    """Have the database take connections again."""
+    """Make the database accept connections again."""
     _allow_connections(True)
 
 
@@ -76,7 +87,7 @@ def _allow_connections(allows: bool) -> None:
 
 @contextmanager
 def database_settings(**conf: Any) -> Iterator[None]:
-    """While the block runs, the settings say this of the database; connections stay as they are."""
+    """Replace the database's settings within the block. Existing connections don't change."""
     before = settings.DATABASES[DEFAULT_DB_ALIAS]
     settings.DATABASES[DEFAULT_DB_ALIAS] = conf
     try:
@@ -86,7 +97,7 @@ def database_settings(**conf: Any) -> Iterator[None]:
 
 
 def wait_for_a_waiting_lock() -> None:
-    """Return when another connection waits for a lock, of this one's perhaps."""
+    """Wait until another connection waits for a lock."""
     with connection.cursor() as cursor:
 
         def waiting() -> Any:
@@ -98,7 +109,7 @@ def wait_for_a_waiting_lock() -> None:
 
 @contextmanager
 def elsewhere(held: AbstractContextManager[Any]) -> Iterator[None]:
-    """Hold something, a lock say, by another connection while the block runs."""
+    """Enter a context, a lock for example, in another thread and connection while the block runs."""
     taken, release = Event(), Event()
 
     def hold() -> None:
@@ -122,7 +133,7 @@ def elsewhere(held: AbstractContextManager[Any]) -> Iterator[None]:
 
 @contextmanager
 def row_locks(rows: QuerySet[Any]) -> Iterator[None]:
-    """Hold locks on the rows."""
+    """Lock the rows within the block."""
     with transaction.atomic():
         assert list(rows.select_for_update())
         yield
@@ -130,7 +141,7 @@ def row_locks(rows: QuerySet[Any]) -> Iterator[None]:
 
 @contextmanager
 def table_lock(table: str) -> Iterator[None]:
-    """Keep everybody else from a table, to read it, even."""
+    """Lock a table within the block, so that other connections can't even read it."""
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(f"LOCK TABLE {table}")
         yield

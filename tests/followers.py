@@ -1,32 +1,32 @@
-"""What a client keeps that resumes: what it was sent, by subscription, and where it stands in each."""
+"""The state of a client that resumes: by subscription, the frames it received and its position."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from apps.outbox.models import NotificationOutbox
+from pillarbox.models import NotificationOutbox
 
-#: What the server says that is no part of a subscription.
-SIGNS_OF_LIFE = {"hello", "ping", "pong"}
+#: The types of frames that belong to no subscription.
+SOCKET_FRAMES = {"hello", "ping", "pong"}
 
 
 class Follower:
     """
-    Follows subjects across sockets, each subscription from where the last socket left it.
+    A client's state across sockets: each subscription resumes at its position on the last socket.
 
-    Whatever isn't the next offset fails at once; so does a position that can't be resumed from.
+    Raises AssertionError at once if an offset isn't the next one, or if a position can't be resumed from.
     """
 
     def __init__(self, *subjects: Mapping[str, str]) -> None:
         self.subjects = subjects
         self.positions: dict[str, dict[str, Any]] = {}
-        #: Where each began.
+        #: The offset at which each subscription began.
         self.began: dict[str, int] = {}
         self.frames: dict[str, list[dict[str, Any]]] = {name_of(it): [] for it in subjects}
         #: The server's frames that end a subscription.
-        self.words: list[dict[str, Any]] = []
+        self.ended: list[dict[str, Any]] = []
 
-    def wishes(self) -> Sequence[dict[str, Any]]:
-        """Return what to subscribe to, and since when."""
+    def requests(self) -> Sequence[dict[str, Any]]:
+        """Return the subscribe requests, each with the position to resume from."""
         return [
             {**subject, "since": self.positions[name_of(subject)]}
             if name_of(subject) in self.positions
@@ -34,9 +34,9 @@ class Follower:
             for subject in self.subjects
         ]
 
-    def hear(self, frame: dict[str, Any]) -> None:
-        """Take what comes."""
-        if frame["type"] in SIGNS_OF_LIFE:
+    def receive(self, frame: dict[str, Any]) -> None:
+        """Check and keep a frame that the server sent."""
+        if frame["type"] in SOCKET_FRAMES:
             return
         if frame["type"] == "subscribed":
             self._begin(frame)
@@ -44,15 +44,15 @@ class Follower:
             self._keep(frame)
         else:
             assert frame["type"] == "unsubscribed", frame
-            self.words.append(frame)
-            del self.positions[name_of(frame)]  # nothing of it may come any more
+            self.ended.append(frame)
+            del self.positions[name_of(frame)]  # any later frame of this subscription fails
 
-    def stands_at(self, heads: Mapping[str, int]) -> bool:
-        """Whether it has all that there is."""
+    def is_at(self, heads: Mapping[str, int]) -> bool:
+        """Whether each subscription's position is at the stream's head."""
         return heads == {name: position["offset"] for name, position in self.positions.items()}
 
     def since(self, began: Mapping[str, int]) -> dict[str, list[dict[str, Any]]]:
-        """Return its frames, by subscription, that came after these offsets."""
+        """Return the frames after these offsets, by subscription."""
         return {
             name: [frame for frame in frames if frame["offset"] > began[name]]
             for name, frames in self.frames.items()
@@ -73,23 +73,23 @@ class Follower:
 
 
 def name_of(about: Mapping[str, Any]) -> str:
-    """Return a subject's name in a follower's books."""
+    """Return the key of a subscription in a follower's dictionaries."""
     return f"{about['object_type']} {about['id']}"
 
 
 def announced(stream: str, after: int) -> list[tuple[Any, ...]]:
-    """Return what the database has of a stream after an offset, as `shown` has frames."""
+    """Return the rows of a stream after an offset, in the same form as `shown` returns frames."""
     rows = NotificationOutbox.objects.filter(stream=stream, offset__gt=after).order_by("offset")
     return [
         (row.offset, str(row.event_id), "skipped", None)
-        if row.failed_at
+        if row.failed_at or row.obsolete_at
         else (row.offset, str(row.event_id), row.event, row.payload)
         for row in rows
     ]
 
 
 def shown(frames: Sequence[dict[str, Any]]) -> list[tuple[Any, ...]]:
-    """Return what the frames of a subscription say that rows say, too."""
+    """Return those fields of a subscription's frames that rows have, too."""
     return [
         (frame["offset"], frame["event_id"], frame["type"], frame.get("payload"))
         for frame in frames

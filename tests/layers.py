@@ -1,23 +1,24 @@
-"""Channel layers that misbehave: chosen in settings, never patched in."""
+"""Channel layers that fail, hang or record messages. Tests choose them in the settings."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NoReturn
 
 from channels.layers import InMemoryChannelLayer
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from tests.waiting import wait_until
 
 
 class AwayLayer(InMemoryChannelLayer):
-    """Refuses everything, as Redis does when nobody listens at its address."""
+    """A layer that refuses every message, as if Redis didn't run."""
 
     async def group_send(self, group: str, message: dict[str, Any]) -> NoReturn:
         raise ConnectionRefusedError("Nobody listens.")
 
 
 class CountingAwayLayer(AwayLayer):
-    """Counts what it refuses, batch by batch."""
+    """A layer that refuses every batch, and records the sizes."""
 
     offered: list[int] = []
 
@@ -26,15 +27,27 @@ class CountingAwayLayer(AwayLayer):
         await super().group_send(*messages[0])
 
 
+class RecoveringLayer(InMemoryChannelLayer):
+    """A layer that refuses messages until the first probe, as if its outage ended then."""
+
+    is_back = False
+
+    async def group_send(self, group: str, message: dict[str, Any]) -> None:
+        self.is_back |= message["type"] == "probe"
+        if not self.is_back:
+            raise ConnectionRefusedError("Nobody listens.")
+        await super().group_send(group, message)
+
+
 class HangingLayer(InMemoryChannelLayer):
-    """Never answers, as a host does that is behind a broken link."""
+    """A layer that never answers, as if the network were broken."""
 
     async def group_send(self, group: str, message: dict[str, Any]) -> None:
         await asyncio.Event().wait()
 
 
-class ChattyLayer(InMemoryChannelLayer):
-    """Says something else, and only now and then what it should."""
+class ExtraMessageLayer(InMemoryChannelLayer):
+    """A layer that sends another message before each one. It drops the right one unless ``is_true``."""
 
     is_true = True
 
@@ -45,14 +58,24 @@ class ChattyLayer(InMemoryChannelLayer):
 
 
 class BrokenLayer(InMemoryChannelLayer):
-    """Fails whoever listens, as a layer does whose connection is lost."""
+    """A layer that fails to receive, as if its connection were lost."""
 
     async def receive(self, channel: str) -> NoReturn:
-        raise ConnectionResetError("The other end is gone.")
+        raise ConnectionResetError("The connection is lost.")
 
 
-class UnjoinableLayer(InMemoryChannelLayer):
-    """Does some things only, as one that asks Redis for each of them while that is away."""
+class SwallowingLayer(InMemoryChannelLayer):
+    """A layer that turns a cancellation into the error of a time limit, as redis-py may."""
+
+    async def receive(self, channel: str) -> NoReturn:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            raise RedisTimeoutError
+
+
+class PartlyAwayLayer(InMemoryChannelLayer):
+    """A layer that refuses the operations in ``refuses``, as if Redis were down during them."""
 
     refuses: set[str] = set()
 
@@ -74,7 +97,7 @@ class UnjoinableLayer(InMemoryChannelLayer):
 
 
 class SlowToJoinLayer(InMemoryChannelLayer):
-    """Something happens while a channel joins a group, and before it is in it."""
+    """A layer that runs ``meanwhile`` before a channel joins a group."""
 
     meanwhile: Callable[[], Awaitable[None]]
 
@@ -84,7 +107,7 @@ class SlowToJoinLayer(InMemoryChannelLayer):
 
 
 class RecordingLayer(InMemoryChannelLayer):
-    """Keeps what is sent, in order."""
+    """A layer that records messages, in order."""
 
     sent: list[tuple[str, dict[str, Any]]] = []
     probes: list[str] = []
@@ -96,15 +119,15 @@ class RecordingLayer(InMemoryChannelLayer):
             self.sent.append((group, message))
 
 
-class SwallowingLayer(InMemoryChannelLayer):
-    """Takes everything and keeps nothing."""
+class DroppingLayer(InMemoryChannelLayer):
+    """A layer that accepts every message and drops it."""
 
     async def group_send(self, group: str, message: dict[str, Any]) -> None:
-        """Called for each message."""
+        """Called for each message; drops it."""
 
 
-class FastidiousLayer(RecordingLayer):
-    """Refuses some messages, as a broker does that has rules of its own."""
+class RefusingLayer(RecordingLayer):
+    """A layer that refuses messages whose frame has the text "refused"."""
 
     async def group_send(self, group: str, message: dict[str, Any]) -> None:
         if '"refused"' in message.get("frame", ""):
@@ -112,34 +135,34 @@ class FastidiousLayer(RecordingLayer):
         await super().group_send(group, message)
 
     async def refuse(self) -> None:
-        raise ValueError("It has a word in it that this layer won't carry.")
+        raise ValueError("This layer refuses the message.")
 
 
-class TalkativeLayer(RecordingLayer):
-    """Refuses everything but a question, and says what it was."""
+class FrameInErrorLayer(RecordingLayer):
+    """A layer that accepts only probes, and has the frame it refuses in its error."""
 
     async def group_send(self, group: str, message: dict[str, Any]) -> None:
         if message["type"] != "probe":
             raise ValueError(f"It refuses {message['frame']}.")
 
 
-class StumblingLayer(FastidiousLayer):
-    """Hangs on some messages."""
+class PartlyHangingLayer(RefusingLayer):
+    """A layer that hangs on messages whose frame has the text "refused"."""
 
     async def refuse(self) -> None:
         await asyncio.Event().wait()
 
 
 class SlowLayer(RecordingLayer):
-    """Takes its time for each message, as over a long way."""
+    """A layer that takes 2 ms for each message, as over a long distance."""
 
     async def group_send(self, group: str, message: dict[str, Any]) -> None:
         await asyncio.sleep(0.002)
         await super().group_send(group, message)
 
 
-class FrozenLayer(RecordingLayer):
-    """Holds up its whole thread, as a process does that is stopped, until a condition holds."""
+class BlockingLayer(RecordingLayer):
+    """A layer that blocks its whole thread until a condition holds, as if the process were stopped."""
 
     until: Callable[[], Any] = bool
 

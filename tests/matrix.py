@@ -1,7 +1,7 @@
 """
 A command that runs the suite on pairs of Python and Django, each in an environment of its own.
 
-Interpreters are asked for their version: a name on the PATH may belong to one that doesn't run.
+Each interpreter is run to learn its version, because a program on the PATH may not work.
 """
 
 import argparse
@@ -25,33 +25,34 @@ PAIRS = [f"{python}-{django}" for django, pythons in SUPPORTED.items() for pytho
 #: The exit code if no pair was available; pytest's own for "no tests were collected".
 NOTHING_RAN = 5
 
+REINSTALL = ("-m", "pip", "install", "-qq", "--force-reinstall", "--no-deps", ".")
 QUESTION = "import ensurepip, sys, venv; print('%d.%d' % sys.version_info[:2])"
 DESCRIPTION = (
     "Run the suite on pairs of Python and Django, each in an environment of its own in .matrix/."
 )
 EPILOG = f"""\
 pairs: {", ".join(PAIRS)}; all of them, if none is given
-example: python -m tests.matrix 3.13-6.1 -- tests/outbox -x
+example: python -m tests.matrix 3.13-6.1 -- tests/capture -x
 exit code: 0 if every available pair passed, 1 if one failed, {NOTHING_RAN} if none was available"""
 
 
-def main(words: list[str]) -> int:
-    """Run the pairs that the command line asks for, and print one line about each."""
-    options, arguments = parse(words)
+def main(arguments: list[str]) -> int:
+    """Run the chosen pairs, print one line about each, and return the exit code."""
+    options, for_pytest = parse(arguments)
     interpreters = find_interpreters()
     if options.list:
         outcomes = {pair: availability(pair, interpreters) for pair in options.pairs}
     else:
-        outcomes = {pair: run(pair, interpreters, arguments) for pair in options.pairs}
+        outcomes = {pair: run(pair, interpreters, for_pytest) for pair in options.pairs}
     print()
     for pair, outcome in outcomes.items():
         print(f"{pair}  {outcome}")
     return exit_code(list(outcomes.values()))
 
 
-def parse(words: list[str]) -> tuple[argparse.Namespace, list[str]]:
+def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     """Return our own options, and pytest's arguments, which follow ``--``."""
-    end = words.index("--") if "--" in words else len(words)
+    end = arguments.index("--") if "--" in arguments else len(arguments)
     parser = argparse.ArgumentParser(
         prog="python -m tests.matrix",
         usage="%(prog)s [--help] [--list] [pair ...] [-- pytest arguments]",
@@ -60,16 +61,16 @@ def parse(words: list[str]) -> tuple[argparse.Namespace, list[str]]:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("pairs", nargs="*", metavar="pair", help="a Python and a Django: 3.13-6.1")
-    parser.add_argument("--list", action="store_true", help="say which pairs this machine can run")
-    options = parser.parse_args(words[:end])
+    parser.add_argument("--list", action="store_true", help="list which pairs this machine can run")
+    options = parser.parse_args(arguments[:end])
     if unknown := [pair for pair in options.pairs if pair not in PAIRS]:
         parser.error(f"{', '.join(unknown)} is not supported. The pairs are {', '.join(PAIRS)}.")
     options.pairs = options.pairs or PAIRS
-    return options, words[end + 1 :]
+    return options, arguments[end + 1 :]
 
 
 def find_interpreters() -> dict[str, Path]:
-    """Return this machine's interpreters by their version, of which each was asked."""
+    """Return this machine's working interpreters by their version."""
     found: dict[str, Path] = {}
     for program in dict.fromkeys(path.resolve() for path in candidates()):
         if version := version_of(program):
@@ -78,7 +79,7 @@ def find_interpreters() -> dict[str, Path]:
 
 
 def candidates() -> Iterator[Path]:
-    """Yield whatever may be a Python: this one, those on the PATH, those of pyenv and uv."""
+    """Yield the paths where an interpreter may be: this one's, the PATH's, pyenv's and uv's."""
     yield Path(sys.executable)
     for folder in map(Path, os.environ.get("PATH", "").split(os.pathsep)):
         for path in sorted(folder.glob("python3*")):
@@ -95,7 +96,7 @@ def version_of(program: Path) -> str | None:
         asked = subprocess.run(
             [program, "-c", QUESTION], capture_output=True, text=True, check=False
         )
-    except OSError:  # it is not executable, or made for another machine
+    except OSError:  # it is not executable, or built for another machine
         return None
     return asked.stdout.strip() if asked.returncode == 0 else None
 
@@ -110,7 +111,7 @@ def availability(pair: str, interpreters: dict[str, Path]) -> str:
 
 
 def run(pair: str, interpreters: dict[str, Path], arguments: list[str]) -> str:
-    """Make or update a pair's environment and run the suite in it; return the outcome."""
+    """Make or update a pair's environment and run the suite in it. Return the outcome as a phrase."""
     python, _, django = pair.partition("-")
     if python not in interpreters:
         return availability(pair, interpreters)
@@ -121,7 +122,9 @@ def run(pair: str, interpreters: dict[str, Path], arguments: list[str]) -> str:
     commands = {
         "making the environment": [str(interpreters[python]), "-m", "venv", str(environment)],
         "installing": [inside, "-m", "pip", "install", "-qq", *files],
-        "pytest": [inside, "-m", "pytest", "-n", "2", "--no-cov", *arguments],
+        # The wheel, as others install it; pip would keep the one of an earlier run.
+        "installing the package": [inside, *REINSTALL],
+        "pytest": [inside, "-m", "pytest", "-n", "4", *arguments],
     }
     for step, command in commands.items():
         print(f"{pair} $ {shlex.join(command)}", flush=True)

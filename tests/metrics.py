@@ -1,4 +1,4 @@
-"""What a test sees of the metrics: by how much they grew."""
+"""The metrics as tests read them: by how much they grew, and their names."""
 
 import http.client
 from typing import Any
@@ -9,7 +9,7 @@ from tests.waiting import PATIENCE
 
 
 class Metric:
-    """One series of this process, from now on: its name as Prometheus has it, and its labels."""
+    """One series of this process, given by its name in Prometheus and its labels."""
 
     def __init__(self, name: str, **labels: str) -> None:
         self.name, self.labels = name, labels
@@ -21,19 +21,19 @@ class Metric:
 
     @property
     def grown(self) -> float:
-        """How much it grew since the last time that it was asked."""
+        """The growth since this property, or the constructor, was last used."""
         before, self.before = self.before, self.value
         return self.before - before
 
 
 def series(text: str) -> dict[str, float]:
-    """Return the values in what Prometheus reads, by name and labels as they stand there."""
+    """Return the values in the text format of Prometheus, by name and labels as written there."""
     lines = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
     return {name: float(value) for name, _, value in lines}
 
 
 def scraped(port: int) -> dict[str, float]:
-    """Return the values that a process of this machine shows at a port."""
+    """Return the values that a local process exposes at a port."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
     try:
         connection.request("GET", "/metrics")
@@ -45,7 +45,7 @@ def scraped(port: int) -> dict[str, float]:
 
 
 def names(registry: Any = REGISTRY) -> dict[str, str]:
-    """Return the names of our metrics, as Prometheus has them, with what they are."""
+    """Return our metrics: their types by their names in Prometheus."""
     found = {}
     for metric in registry.collect():
         if metric.name.startswith("notifier_"):

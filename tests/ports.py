@@ -1,4 +1,4 @@
-"""Ports for servers of tests: none is given twice, and nobody else takes one before it is used."""
+"""Ports for servers of tests: each is given once, and no other program takes it before it is used."""
 
 import fcntl
 import random
@@ -6,7 +6,7 @@ import socket
 from pathlib import Path
 from typing import IO
 
-#: Below those that Linux and macOS give to outgoing connections, and to servers that ask for any port.
+#: Below the ephemeral ports of Linux and macOS, which the system gives to other programs.
 PORTS = range(20_000, 32_000)
 #: A file for each port that a process has reserved; it is locked while the process runs.
 FOLDER = Path(__file__).parent.parent / ".data" / "ports"
@@ -15,19 +15,19 @@ _held: list[IO[str]] = []
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on, and that no other process gets here while this one runs."""
+    """Return a free port. No other process gets it from this function while this process runs."""
     ports = random.SystemRandom().sample(PORTS, len(PORTS))
     return next(port for port in ports if _is_reserved(port) and not answers(port))
 
 
 def answers(port: int) -> bool:
-    """Return whether something listens on a port."""
+    """Whether a server listens on a port of this machine."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def _is_reserved(port: int) -> bool:
-    """Lock a port's file, until this process ends. Return whether that worked."""
+    """Try to lock a port's file until this process ends. Return whether it was free."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     lock = (FOLDER / str(port)).open("w")
     try:

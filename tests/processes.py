@@ -10,7 +10,7 @@ from tests.rig.processes import Processes
 
 
 class Site(Processes):
-    """Some processes of the Procfile, which use the database of the test that runs."""
+    """Processes of the Procfile that use the running test's database."""
 
     def __init__(self, log_folder: Path) -> None:
         super().__init__(log_folder)

@@ -1,4 +1,4 @@
-"""The protocol as apps/realtime/README.md has it, and whether what a real server says is in it."""
+"""The protocol as its page in the documentation has it, to check a real server's frames against."""
 
 import json
 import re
@@ -6,23 +6,23 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-README = Path(__file__).parent.parent / "apps/realtime/README.md"
+PAGE = Path(__file__).parent.parent / "apps/pillarbox/docs/reference/protocol.md"
 
-#: What never goes out: traces of Python, of SQL, of libraries.
+#: Texts that no frame may have: traces of Python, SQL and libraries.
 INNER = re.compile(
     r"Traceback|Exception|\w(?:Error|Serializer|Field)\b|SELECT|relation \"|psycopg|django|apps\."
 )
-#: The README has a type for these in prose.
+#: Fields whose types the page gives in prose.
 TYPES: dict[str, tuple[type, ...]] = {"ref": (int, str)}
 
 Frame = dict[str, Any]
 
 
 class Protocol:
-    """What the README says: frames with their fields, codes, reasons; and what of it was seen."""
+    """The documented frames with their fields, codes and reasons, and the ones that were seen."""
 
     def __init__(self) -> None:
-        text = README.read_text()
+        text = PAGE.read_text()
         self.frames: dict[str, tuple[Frame, Frame]] = dict(_frames(text))
         self.error_codes = set(_column(_section(text, "Errors")))
         self.close_codes = {int(code) for code in _column(_section(text, "Close codes"))}
@@ -35,18 +35,18 @@ class Protocol:
         }
         self.seen: set[tuple[Any, ...]] = set()
 
-    def look_at_close(self, code: Any) -> None:
-        """Note the code with which a server ended a socket. Fails if the README doesn't have it."""
+    def check_close_code(self, code: Any) -> None:
+        """Record a close code of the server. Fails if the page doesn't document it."""
         assert code in self.close_codes, code
         self.seen.add(("close code", code))
 
-    def look_at(self, text: str, said: bytes = b"") -> Frame:
+    def check_frame(self, text: str, sent: bytes = b"") -> Frame:
         """
-        Return a server's frame, and note it. Fails if the README lacks it, or it says too much.
+        Record a frame of the server, and return it. Fails if it isn't documented, or has forbidden texts.
 
-        What the client ``said`` itself, it may be told.
+        Texts that the client itself ``sent`` are allowed.
         """
-        assert all(word.encode() in said for word in INNER.findall(text)), text
+        assert all(word.encode() in sent for word in INNER.findall(text)), text
         frame: Frame = json.loads(text)
         kind = "NOTIFICATION" if frame["type"].isupper() else frame["type"]
         assert kind in self.frames, frame
@@ -66,7 +66,7 @@ class Protocol:
 
 
 def _is_like(field: str, value: Any, example: Any) -> bool:
-    """Whether a value is of the example's type; of an object whose fields the README names, each of them."""
+    """Whether a value has the example's type. An object must have the example's fields, with their types."""
     is_of_type = type(value) in TYPES.get(field, (type(example),))
     if not isinstance(example, dict) or not example:
         return is_of_type
@@ -82,7 +82,7 @@ def _names(always: Frame, sometimes: Frame) -> set[str]:
 
 
 def _frames(text: str) -> Iterator[tuple[str, tuple[Frame, Frame]]]:
-    """Yield each type of frame, an example of it, and the fields that it has sometimes."""
+    """Yield each type of frame with its required and its optional fields, as examples."""
     longer = [
         json.loads(_filled(block)) for block in re.findall(r"```json\n(.*?)```", text, re.DOTALL)
     ]
@@ -94,7 +94,7 @@ def _frames(text: str) -> Iterator[tuple[str, tuple[Frame, Frame]]]:
             sometimes |= json.loads(f"{{{_filled(fields)}}}")
         for example in longer:
             if example["type"] == always["type"]:
-                # An example shows what a frame may have; of hello it is the only one.
+                # An example may have optional fields. Only the example of hello has all fields.
                 always = example if kind == "hello" else always
                 assert set(example) <= _names(always, sometimes), example
         yield kind, (always, sometimes)
@@ -105,7 +105,7 @@ def _filled(example: str) -> str:
 
 
 def _section(text: str, title: str) -> str:
-    return text.partition(f"### {title}\n")[2].partition("\n##")[0]
+    return text.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
 
 
 def _rows(section: str) -> list[list[str]]:

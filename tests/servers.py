@@ -1,16 +1,14 @@
 """
-A pytest plugin: real PostgreSQL and Redis for the tests, the environment's or embedded ones.
+A pytest plugin: a real PostgreSQL and Redis for the tests, either embedded or given by the environment.
 
-A keeper ends the embedded servers, and everything that tests have started, with pytest: also when that is
-killed. Each process of pytest-xdist has servers of its own.
+A keeper ends the embedded servers, and all processes that tests have started, when pytest ends or is killed.
+Each process of pytest-xdist has servers of its own.
 """
 
 import os
 from pathlib import Path
-from typing import Any
 
 import pytest
-from xdist.scheduler import LoadScopeScheduling
 
 from tests.rig.keeper import ROOT, KeeperError, keeper
 
@@ -20,7 +18,7 @@ def pytest_load_initial_conftests():
     """Called before Django's settings are read."""
     os.environ["DEBUG"] = "1"
     os.environ.setdefault("SECRET_KEY", "for-tests-only")
-    keeper()  # its mark is inherited from now on
+    keeper()  # first, because all later processes must inherit its mark
     if are_embedded() and "PYTEST_XDIST_WORKER" not in os.environ:
         os.environ["DATA_DIR"] = str(_folder(0))
         _serve(0)
@@ -29,50 +27,58 @@ def pytest_load_initial_conftests():
 
 @pytest.hookimpl(wrapper=True)
 def pytest_cmdline_main(config: pytest.Config):
-    """Called before tests are distributed to processes: none shares its servers with another."""
+    """Called before tests are distributed to processes. Starts servers for each process."""
     if distributed := config.option.numprocesses:
         config.option.numprocesses = 0
         if are_embedded():
             for number in range(1, distributed):
                 _serve(number)
             config.option.numprocesses, config.option.dist = None, "loadscope"
-            # Files of few tests are the slow ones: they must not come last.
+            # Files with few tests are the slow ones, so they must not come last.
             config.option.loadscopereorder = False
             config.option.tx = [f"popen//env:DATA_DIR={_folder(n)}" for n in range(distributed)]
     return (yield)
 
 
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> "ByNoun":
-    """Called where tests are distributed."""
-    return ByNoun(config, log)
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Called once the plugins are loaded."""
+    if terminal := config.pluginmanager.get_plugin("terminalreporter"):
+        config.pluginmanager.register(Failures(terminal))
 
 
-class ByNoun(LoadScopeScheduling):
-    """Tests of one file stay together; so do those of the protocol, of which the last one looks at all."""
+class Failures:
+    """A reporter that prints failures at once, because an interrupted run has no summary."""
 
-    def _split_scope(self, nodeid: str) -> str:
-        path = Path(nodeid.partition("::")[0])
-        return str(path.parent if path.parent.name == "protocol" else path)
+    def __init__(self, terminal: pytest.TerminalReporter) -> None:
+        self._terminal = terminal
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Called after each phase of a test."""
+        if report.failed:
+            self._terminal.ensure_newline()
+            self._terminal.write_line(f"FAILED {report.nodeid} ({report.when})")
+            self._terminal.write_line(report.longreprtext[-2000:])
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _watched(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Servers that a test leaves in its folder end with pytest, whoever has started them."""
+    """Have the keeper also end servers in folders of tests, even if another process has started them."""
     keeper().watch(tmp_path_factory.getbasetemp())
 
 
 def pytest_unconfigure() -> None:
-    """Called when all is done."""
+    """Called at the end of pytest."""
     keeper().end()
 
 
 def are_embedded() -> bool:
-    """Whether the servers are ours to start."""
+    """Whether this plugin has to start the servers."""
     return not (os.environ.get("DATABASE_URL") and os.environ.get("REDIS_URL"))
 
 
 def _serve(number: int) -> None:
-    """Start servers that end with this process."""
+    """Start the servers of one process of pytest-xdist. They end with this process."""
     wanted = {
         "postgres": not os.environ.get("DATABASE_URL"),
         "redis": not os.environ.get("REDIS_URL"),

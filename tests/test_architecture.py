@@ -1,4 +1,4 @@
-"""Who may import whom. Imports inside functions count."""
+"""Tests of imports between packages and modules. Imports inside functions count."""
 
 import ast
 from pathlib import Path
@@ -8,75 +8,42 @@ import pytest
 ROOT = Path(__file__).parent.parent
 TEST_FILES = sorted((ROOT / "tests").rglob("test_*.py"))
 
-#: What each room may import of ours. No arrow back.
-ALLOWED = {
-    "apps.outbox": set(),
-    "apps.realtime": {"apps.outbox"},
-    "apps.tickets": {"apps.outbox", "apps.realtime"},
-    "workers": {"apps.outbox", "apps.realtime"},
-    "config": {"apps.outbox", "apps.realtime", "apps.tickets", "workers"},
-}
-#: What only one half may know.
+#: The packages of the project. Each imports only earlier ones.
+PROJECT = ("pillarbox", "apps.tickets", "workers", "config")
+#: The packages of the product, and the modules at its root. Each group imports only earlier groups.
+PRODUCT = (
+    {"deadlines", "close_codes", "formats", "logs", "schedule"},
+    {"client"},
+    {"metrics", "exceptions", "conf", "conditions"},
+    {"database"},
+    {"models"},
+    {"types"},
+    {"capture"},
+    {"stream"},
+    {"layer"},
+    {"relay"},
+    {"sockets"},
+    {"replay"},
+    {"erasure"},
+    {"monitoring"},
+    {"server", "admin", "checks", "tasks", "beat", "routing", "live", "middleware", "views"},
+    {"management", "apps", "asgi", "testing", "urls"},
+    {"pytest_plugin"},
+)
+#: The libraries that a package must not import.
 FOREIGN = {
-    "apps.outbox": {"channels", "channels_redis", "celery", "rest_framework", "redis"},
-    "apps.realtime": {"celery", "workers"},
+    "pillarbox": {"psycopg"},  # where only psycopg2 works, a system check has to say so
+    "pillarbox.client": {"django", "channels", "celery", "pillarbox.conf"},
+    "pillarbox.types": {"channels", "channels_redis", "celery", "redis"},
+    "pillarbox.capture": {"channels", "channels_redis", "celery", "redis", "rest_framework"},
+    "pillarbox.stream": {"channels", "channels_redis", "celery", "redis", "rest_framework"},
+    "pillarbox.sockets": {"celery"},
     "apps.tickets": {"celery", "channels", "channels_redis"},
-}
-#: Inside the durable half: each layer imports only those before it.
-LAYERS = {
-    "apps.outbox": [
-        {"exceptions", "conf", "backoff", "operations", "metrics", "progress", "shell", "traces"},
-        {"payload", "models", "bell", "locks", "stored", "redaction"},
-        {"announcers", "attempts", "epochs", "numbering", "retention", "schema"},
-        {"audit", "backlog", "causes", "criteria", "instances", "minutes", "verdicts"},
-        {"charts", "replay", "running"},
-        {"preview"},
-        {"health"},
-        {"tiles"},
-        {"dashboard"},
-        {"admin_actions", "admin_dashboard", "admin_filters"},
-        {"admin_replay"},
-        {"rows"},
-        {"images", "triggers"},
-        {"rendering", "claim", "history"},
-        {"unrendered"},
-        {"renderer"},
-        {"capture"},
-        {"saves", "bulk", "deletions"},
-        {"hooks", "checks", "admin", "guard"},
-        {"apps"},
-    ],
-    "apps.realtime": [
-        {
-            "exceptions",
-            "conf",
-            "groups",
-            "close_codes",
-            "deadlines",
-            "audience",
-            "metrics",
-            "standing",
-        },
-        {"link", "hashids", "database", "grants", "limits", "following", "reconnecting"},
-        {"layers", "object_types", "asking"},
-        {"registry", "client"},
-        {"fields", "envelope", "serializers", "authentication", "announce", "subscriptions"},
-        {"commands", "publish", "catch_up", "resume", "rendered"},
-        {"rights", "frames"},
-        {"socket"},
-        {"positions", "waiting"},
-        {"rounds"},
-        {"forwarding"},
-        {"subscribing"},
-        {"consumers"},
-        {"routing", "checks"},
-        {"apps"},
-    ],
 }
 
 
 def imports(path, package):
-    """Return the dotted names that a module imports, relative ones made whole."""
+    """Return the dotted names that a module imports; relative imports are resolved."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -89,73 +56,83 @@ def imports(path, package):
     return found
 
 
-def modules(room):
-    folder = ROOT / room.replace(".", "/")
+def folder_of(name):
+    """Return the folder of a package; the product is in ``apps``."""
+    return ROOT / ("apps/" * within(name, {"pillarbox"}) + name.replace(".", "/"))
+
+
+def modules(name):
+    """Yield the path and the imports of each module of a package."""
+    folder = folder_of(name)
     paths = sorted(folder.rglob("*.py"))
-    assert paths, room
+    assert paths, name
     for path in paths:
         if "migrations" not in path.parts:
-            package = ".".join(path.relative_to(ROOT).parts[:-1])
-            yield path, imports(path, package)
+            within_package = path.parent.relative_to(folder).parts
+            yield path, imports(path, ".".join([name, *within_package]))
 
 
-def imports_of(module, room, found):
-    """Return what a module of a room imports, or, if it is a package, what its modules import."""
-    place = ROOT / room.replace(".", "/") / module
-    paths = [path for path in found if path in (place.with_suffix(".py"), *place.glob("*.py"))]
-    assert paths, f"There is no {module} in {room}."
-    return set().union(*(found[path] for path in paths))
+def within(name, packages):
+    return any(name == one or name.startswith(f"{one}.") for one in packages)
 
 
-def within(name, rooms):
-    return any(name == room or name.startswith(f"{room}.") for room in rooms)
-
-
-@pytest.mark.parametrize("room", ALLOWED)
-def test_rooms_import_one_way(room):
+@pytest.mark.parametrize("package", PROJECT)
+def test_packages_import_one_way(package):
     """
-    A room imports only the rooms below it.
+    A package imports only the packages below it.
     """
-    others = set(ALLOWED) - ALLOWED[room] - {room}
-    for path, names in modules(room):
-        assert [] == [name for name in names if within(name, {*others, "tests"})], path
+    above = {"tests", *PROJECT[PROJECT.index(package) + 1 :]}
+    for path, names in modules(package):
+        assert [] == [name for name in names if within(name, above)], path
 
 
-@pytest.mark.parametrize("room", FOREIGN)
-def test_each_half_knows_its_own_libraries(room):
+@pytest.mark.parametrize("package", FOREIGN)
+def test_packages_keep_to_their_own_libraries(package):
     """
-    The durable half knows nothing of sockets, the live half nothing of workers.
+    Each package imports only the libraries that its work is about.
     """
-    for path, names in modules(room):
-        assert [] == [name for name in names if within(name, FOREIGN[room])], path
+    for path, names in modules(package):
+        assert [] == [name for name in names if within(name, FOREIGN[package])], path
 
 
-@pytest.mark.parametrize("room", LAYERS)
-def test_modules_of_a_room_import_downwards(room):
+def test_packages_of_the_product_import_one_way():
     """
-    Inside a room the modules stand in layers, and every module has its place.
+    Each package and each module at the root has a place, and imports only what is before it.
     """
-    below: set[str] = set()
-    seen = {"__init__"}
-    found = dict(modules(room))
-    for layer in LAYERS[room]:
-        for module in sorted(layer):
-            ours = {
-                name
-                for name in imports_of(module, room, found)
-                if within(name, {room}) and name != room
-            }
-            own = {name.removeprefix(f"{room}.").split(".")[0] for name in ours} - {module}
-            assert own <= below, f"{module} imports {own - below}"
-        below |= layer
-        seen |= layer
-    names = {path.stem for path in found if path.parent == ROOT / room.replace(".", "/")}
-    assert names <= seen
+    folder, places = folder_of("pillarbox"), {}
+    for place, group in enumerate(PRODUCT):
+        places |= dict.fromkeys(group, place)
+    for path, names in modules("pillarbox"):
+        if path.parent == folder and path.stem == "__init__":
+            continue
+        own = path.relative_to(folder).with_suffix("").parts[0]
+        for name in names:
+            other = name.removeprefix("pillarbox.").split(".")[0]
+            if name.startswith("pillarbox.") and other in places and other != own:
+                assert places[other] < places[own], f"{path.relative_to(ROOT)} imports {name}"
+        assert own in places, own
+
+
+def test_the_fields_of_log_records_have_one_prefix():
+    """
+    Every module of the product logs by a logger that puts the prefix before its fields.
+    """
+    found = [path for path, _ in modules("pillarbox") if "getLogger(" in path.read_text()]
+    assert [folder_of("pillarbox") / "logs.py"] == found
+
+
+def test_the_product_has_one_name():
+    """
+    Nothing imports a second copy of the product, by the path to its folder.
+    """
+    for package in (*PROJECT, "tests"):
+        for path, names in modules(package):
+            assert [] == [name for name in names if within(name, {"apps.pillarbox"})], path
 
 
 def test_the_rig_needs_no_other_tests():
     """
-    The rig runs without pytest, and of the tests it knows itself, their ports and how they wait.
+    The rig runs without pytest, and imports no tests except itself, `ports` and `waiting`.
     """
     known = {"tests.rig", "tests.ports", "tests.waiting"}
     own = (one for one in modules("tests.rig") if not {"itself", "promises"} & {*one[0].parts})
@@ -164,14 +141,14 @@ def test_the_rig_needs_no_other_tests():
         assert [] == [name for name in foreign if not within(name, known)], path
 
 
-def test_a_breach_would_be_seen(tmp_path):
+def test_all_kinds_of_imports_are_found(tmp_path):
     """
-    The rule sees relative imports and imports inside functions.
+    Relative imports and imports inside functions are found.
     """
     module = tmp_path / "breach.py"
-    module.write_text("def f():\n    from ..realtime.groups import group_for\n    import celery\n")
-    assert {"apps.realtime.groups", "apps.realtime.groups.group_for", "celery"} == imports(
-        module, "apps.outbox"
+    module.write_text("def f():\n    from ..types.groups import group_for\n    import celery\n")
+    assert {"pillarbox.types.groups", "pillarbox.types.groups.group_for", "celery"} == imports(
+        module, "pillarbox.capture"
     )
 
 
@@ -189,14 +166,14 @@ def misplaced_tests(source):
 @pytest.mark.parametrize("path", TEST_FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_test_is_collected(path):
     """
-    A test stands at the top of its module, or in a class there whose name begins with Test.
+    Each test is at the top level of its module, or in a class there whose name begins with Test.
     """
     assert [] == misplaced_tests(path.read_text())
 
 
-def test_a_test_inside_a_function_would_be_seen():
+def test_misplaced_tests_are_found():
     """
-    Neither a function nor a class of another name hides a test.
+    Tests inside a function, or inside a class of another name, are found.
     """
     source = """
 def test_a(): pass
@@ -209,9 +186,11 @@ class Lengthy:
     assert ["test_e", "test_d"] == misplaced_tests(source)
 
 
-def test_nothing_unnamed_has_a_drawer():
+def test_no_module_has_a_generic_name():
     """
-    No module is called by what it isn't.
+    No module has a name that says nothing about its contents.
     """
-    drawers = {"utils", "helpers", "services", "common", "misc", "constants", "core"}
-    assert [] == [path for room in ALLOWED for path, _ in modules(room) if path.stem in drawers]
+    generic = {"utils", "helpers", "services", "common", "misc", "constants", "core"}
+    assert [] == [
+        path for package in PROJECT for path, _ in modules(package) if path.stem in generic
+    ]

@@ -1,10 +1,10 @@
-"""The tests' own `flush` leaves no row behind."""
+"""A test of the tests' own `flush`."""
 
 import pytest
 from django.contrib.auth.models import Permission
 from django.core.management import call_command
 
-from apps.outbox.models import NotificationOutbox
+from pillarbox.models import NotificationOutbox
 from tests.library.models import Shelf, Tag
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -1,13 +1,15 @@
-"""The matrix: the pairs, the files that belong to them, and how interpreters are found."""
+"""Tests of the matrix: its pairs, their files, and the search for interpreters."""
 
 import os
 import re
 import subprocess
 import sys
 import tomllib
+from itertools import chain
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from tests import matrix
 from tests.matrix import (
@@ -42,10 +44,12 @@ class TestFiles:
 
     def test_the_documented_installation_is_the_oldest_pair(self):
         """
-        `base.txt` has the constraints of the oldest Django, and the linters judge by the oldest Python.
+        `base.txt` has the constraints of the oldest Django, and the linters target the oldest Python.
         """
         python, _, django = PAIRS[0].partition("-")
-        assert ["-r packages.txt", f"-c django-{django}.txt"] == lines(REQUIREMENTS / "base.txt")
+        assert ["-r packages.txt", f"-c django-{django}.txt", "-e ."] == lines(
+            REQUIREMENTS / "base.txt"
+        )
         ruff = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["ruff"]
         assert f"py{python.replace('.', '')}" == ruff["target-version"]
 
@@ -56,6 +60,25 @@ class TestFiles:
         names = ["packages.txt", "tests.txt", "dev.txt"]
         found = [line for name in names for line in lines(REQUIREMENTS / name)]
         assert ["Django", "-r base.txt", "-r tests.txt"] == [x for x in found if "==" not in x]
+
+    def test_the_package_admits_what_is_tested(self):
+        """
+        Each pinned version is in the range of the package, which names all tested Pythons and Djangos.
+        """
+        project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+        extras = chain.from_iterable(project["optional-dependencies"].values())
+        ranges = [Requirement(line) for line in (*project["dependencies"], *extras)]
+        files = ("packages.txt", "tests.txt", *(f"django-{django}.txt" for django in SUPPORTED))
+        pinned = [Requirement(line) for name in files for line in lines(REQUIREMENTS / name)]
+        for one in ranges:
+            pins = [pin.specifier for pin in pinned if pin.name == one.name and pin.specifier]
+            assert pins, one
+            for (pin,) in pins:
+                assert one.specifier.contains(pin.version), one
+        named = {line.rpartition(" :: ")[2] for line in project["classifiers"]}
+        assert {*SUPPORTED, *chain.from_iterable(SUPPORTED.values())} == {
+            version for version in named if re.fullmatch(r"\d\.\d+", version)
+        }
 
     def test_ci_runs_the_newest_pair(self):
         """
@@ -71,7 +94,7 @@ class TestFiles:
 
 @pytest.fixture
 def machine(tmp_path, monkeypatch):
-    """A machine on which nothing but the Python of this process is installed; its PATH is one folder."""
+    """Return the home folder of a machine that has only this process's Python. Its PATH is one folder."""
     (tmp_path / "bin").mkdir()
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -80,7 +103,7 @@ def machine(tmp_path, monkeypatch):
 
 
 def install(path, script):
-    """Install a program that is called as a Python is."""
+    """Install a program under the name of an interpreter."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(script)
     path.chmod(0o755)
@@ -92,7 +115,7 @@ ANSWERS_3_99 = "#!/bin/sh\necho 3.99\n"
 class TestFinding:
     def test_the_running_python_is_found(self, machine):
         """
-        Without any other, there is the Python that asks.
+        Without other interpreters, only the Python of this process is found.
         """
         assert [THIS] == list(find_interpreters())
 
@@ -110,24 +133,24 @@ class TestFinding:
     )
     def test_an_interpreter_is_asked_for_its_version(self, machine, path):
         """
-        What counts is the version that it gives, wherever it is.
+        An interpreter is listed under the version that it prints, wherever it is installed.
         """
         install(machine / path, ANSWERS_3_99)
         assert (machine / path) == find_interpreters()["3.99"]
 
     def test_programs_with_similar_names_are_not_asked(self, machine):
         """
-        `python3-config` would answer, but is no interpreter.
+        `python3-config` would print a version, too, but is no interpreter.
         """
         install(machine / "bin" / "python3-config", ANSWERS_3_99)
         assert [THIS] == list(find_interpreters())
 
 
 class TestCommand:
-    def ask(self, *words, path="/nowhere"):
+    def call(self, *arguments, path="/nowhere"):
         environment = {**os.environ, "PATH": path, "HOME": path, "PYENV_ROOT": path}
         return subprocess.run(
-            [sys.executable, "-m", "tests.matrix", *words],
+            [sys.executable, "-m", "tests.matrix", *arguments],
             cwd=ROOT,
             env=environment,
             capture_output=True,
@@ -135,12 +158,12 @@ class TestCommand:
             check=False,
         )
 
-    def test_a_missing_interpreter_is_said(self):
+    def test_a_missing_interpreter_is_reported(self):
         """
-        The line says which Python is missing, and the exit code that nothing ran.
+        The line names the missing Python, and the exit code means that nothing ran.
         """
         pair = next(pair for pair in reversed(PAIRS) if not pair.startswith(f"{THIS}-"))
-        done = self.ask(pair)
+        done = self.call(pair)
         python = pair.partition("-")[0]
         reason = f"not available: no Python {python} was found, only {THIS}"
         assert (NOTHING_RAN, f"{pair}  {reason}") == (done.returncode, done.stdout.strip())
@@ -149,19 +172,19 @@ class TestCommand:
         """
         The message names the pairs that are supported.
         """
-        done = self.ask("3.11-6.1")
+        done = self.call("3.11-6.1")
         assert 2 == done.returncode
         assert "3.11-6.1 is not supported. The pairs are 3.11-5.2, " in done.stderr
 
-    def test_list_says_what_would_run(self):
+    def test_list_shows_what_would_run(self):
         """
         Each pair has one line with its interpreter, or with the reason why there is none.
         """
-        done = self.ask("--list")
-        said = dict(line.split("  ", 1) for line in done.stdout.splitlines() if line)
+        done = self.call("--list")
+        listed = dict(line.split("  ", 1) for line in done.stdout.splitlines() if line)
         program = Path(sys.executable).resolve()
-        assert PAIRS == list(said)
-        assert said == {pair: availability(pair, {THIS: program}) for pair in PAIRS}
+        assert PAIRS == list(listed)
+        assert listed == {pair: availability(pair, {THIS: program}) for pair in PAIRS}
 
     def test_exit_codes(self):
         """
@@ -176,7 +199,7 @@ class TestCommand:
 class TestRun:
     @pytest.fixture
     def run(self, tmp_path, monkeypatch):
-        """Run a pair on an interpreter that makes environments whose own interpreter is a script."""
+        """Return a function that runs a pair with a fake interpreter, whose environments run a script."""
         monkeypatch.setattr(matrix, "ENVIRONMENTS", tmp_path)
 
         def run(script):
@@ -193,11 +216,11 @@ class TestRun:
 
     def test_passes(self, run):
         """
-        If each step ends well, the pair has passed.
+        A pair passes if each step succeeds.
         """
         assert "passed" == run("exit 0")
 
-    def test_says_which_step_failed(self, run, capfd):
+    def test_names_the_step_that_failed(self, run, capfd):
         """
         The outcome names the first step that failed; the steps are printed as a person would run them.
         """

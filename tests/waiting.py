@@ -1,4 +1,4 @@
-"""How tests wait: for a condition, and never for a time."""
+"""Functions with which tests wait for a condition, never for a time."""
 
 import asyncio
 import time
@@ -6,11 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 #: How many seconds a test waits for a condition before it fails. A condition that holds costs none of them.
-PATIENCE = 120.0
+PATIENCE = 300.0
 
 
 def wait_until(condition: Callable[[], Any], what: str, patience: float = PATIENCE) -> Any:
-    """Return what a condition returns once it is true. Raises TimeoutError, saying what it waited for."""
+    """Wait until a condition is true, and return its result. Raises TimeoutError, which names ``what``."""
     deadline = time.monotonic() + patience
     while not (result := condition()):
         if time.monotonic() > deadline:
@@ -20,7 +20,7 @@ def wait_until(condition: Callable[[], Any], what: str, patience: float = PATIEN
 
 
 async def until(condition: Callable[[], Any]) -> Any:
-    """Return what a condition returns once something else has made it true. Raises TimeoutError."""
+    """Wait in the event loop until a condition is true, and return its result. Raises TimeoutError."""
     async with asyncio.timeout(PATIENCE):
         while not (result := condition()):
             await asyncio.sleep(0.01)

@@ -1,1 +1,1 @@
-"""The processes: the Celery app, its tasks, and the relay between outbox and channel layer."""
+"""This project's Celery app, with its schedule and its connection to the broker."""

@@ -1,19 +1,19 @@
-"""The worker's connection to the broker: back within seconds of the broker's return."""
+"""A broker connection that reconnects within seconds."""
 
 from typing import Any
 
 from celery.app.amqp import AMQP
 from kombu import Connection
 
-#: Between attempts, in seconds. Kombu's own go up to half a minute.
+#: Intervals between attempts, in seconds. Kombu's own grow to half a minute.
 FIRST_SECONDS, STEP_SECONDS, LONGEST_SECONDS = 0.5, 0.5, 2.0
 
 
-class PatientConnection(Connection):
-    """Tries for ever, and often."""
+class PersistentConnection(Connection):
+    """A connection that retries for ever, at short intervals."""
 
     def ensure_connection(self, errback: Any = None, *args: Any, **options: Any) -> Any:
-        """Connect; called by the worker when it starts, and when it has lost the broker."""
+        """Called by the worker when it starts, and when it has lost the broker. Connects."""
         intervals = {
             "interval_start": FIRST_SECONDS,
             "interval_step": STEP_SECONDS,
@@ -23,6 +23,6 @@ class PatientConnection(Connection):
 
 
 class Amqp(AMQP):
-    """Celery's, with this connection."""
+    """Celery's AMQP, which connects by `PersistentConnection`."""
 
-    Connection = PatientConnection
+    Connection = PersistentConnection

@@ -1,4 +1,4 @@
-"""Data to play with."""
+"""The demo data."""
 
 import random
 from typing import Any
@@ -24,7 +24,7 @@ TICKETS = {
 @transaction.atomic
 def create() -> None:
     """
-    Create the demo users, two projects and their tickets; what is there already stays as it is.
+    Create the demo users, two projects and their tickets. Existing ones are not changed.
 
     Each user's password is the user's name. demo is a member of both projects, other of one.
     """
@@ -40,7 +40,7 @@ def create() -> None:
 
 
 def change_something() -> str:
-    """Change one ticket of the demo projects at random, as its users would; say what was done."""
+    """Change a random demo ticket as its users would; return what was done."""
     ticket = Ticket.objects.filter(project__name__in=TICKETS).order_by("?").first()
     if ticket is None:
         return "There is no ticket left to change."

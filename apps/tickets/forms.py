@@ -1,4 +1,4 @@
-"""The pages' forms. What is right is what REST's serializer takes."""
+"""The pages' forms, validated by the API's serializer."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,8 +6,7 @@ from typing import Any
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 
-from apps.realtime.registry import object_type
-from apps.realtime.rendered import positions
+from pillarbox.live import object_type, positions
 
 from .models import Project, Ticket
 from .pages import live, page, visible_ticket
@@ -30,7 +29,7 @@ def edit(request: HttpRequest, public_id: str) -> HttpResponse:
     found = visible_ticket(request, public_id)
     if request.method == "POST":
         return _save(request, found.project, found)
-    # As on the other pages: the position is older than what is shown.
+    # As on the other pages, the position must be older than the values.
     followed = positions([("ticket", found.pk)])
     found = visible_ticket(request, public_id)
     values = TicketSerializer(found).data
@@ -38,7 +37,7 @@ def edit(request: HttpRequest, public_id: str) -> HttpResponse:
 
 
 def _save(request: HttpRequest, project: Project, ticket: Ticket | None) -> HttpResponse:
-    """Save what was sent, or say what is wrong with it."""
+    """Save the form, or show it again with its errors."""
     sent = request.POST.dict() | {"project": object_type("project").public_id(project.pk)}
     serializer = TicketSerializer(ticket, data=sent, context={"request": request})
     if serializer.is_valid():
@@ -61,7 +60,7 @@ def _show(
     followed: list[dict[str, Any]] | None = None,
     errors: Any = None,
 ) -> HttpResponse:
-    """Show the form with some values: of ``ticket``, or of a new one; ``errors`` are by field."""
+    """Show the form with values: of ``ticket``, or of a new one. ``errors`` are by field."""
     context = {
         "ticket": ticket,
         "project": project,

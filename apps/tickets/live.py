@@ -1,8 +1,8 @@
-"""What of the tickets is live, who may see it, and what subscribers see of it."""
+"""The object types: what is announced of projects and tickets, to whom, and how it looks."""
 
 from typing import Any
 
-from apps.realtime.registry import ObjectType, register
+from pillarbox.live import ObjectType, register
 
 from .models import Project, ProjectQuerySet, Ticket, TicketQuerySet
 from .serializers import ProjectSerializer, TicketSerializer
@@ -12,7 +12,7 @@ from .serializers import ProjectSerializer, TicketSerializer
 class ProjectType(ObjectType):
     name = "project"
     serializer_class = ProjectSerializer
-    many_to_many = ("members",)
+    shows = ("members__username",)
     grants = ("members",)
 
     def visible_to(self, user: Any) -> ProjectQuerySet:
@@ -24,6 +24,7 @@ class TicketType(ObjectType):
     name = "ticket"
     serializer_class = TicketSerializer
     collections = {"project.tickets": "project"}
+    shows = ("assignee__username",)
 
     def visible_to(self, user: Any) -> TicketQuerySet:
         return Ticket.objects.visible_to(user)

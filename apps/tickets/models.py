@@ -1,4 +1,4 @@
-"""Projects and their tickets. What of them is live is said in `live.py`."""
+"""Projects and their tickets. `live.py` says how they are announced."""
 
 from typing import Any, Self
 
@@ -10,7 +10,7 @@ from model_utils.models import TimeStampedModel
 
 class ProjectQuerySet(models.QuerySet["Project"]):
     def visible_to(self, user: Any) -> Self:
-        """Projects the user is a member of."""
+        """Return the projects of which the user is a member."""
         return self.filter(members=user)
 
 
@@ -30,7 +30,7 @@ class Project(TimeStampedModel):
 
 class TicketQuerySet(models.QuerySet["Ticket"]):
     def visible_to(self, user: Any) -> Self:
-        """Tickets of the projects the user is a member of."""
+        """Return the tickets of the user's projects."""
         return self.filter(project__members=user)
 
 

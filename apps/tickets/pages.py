@@ -1,4 +1,4 @@
-"""The pages: rendered by the server, then kept live from the position that they were rendered at."""
+"""The pages: rendered by the server at a position, and updated live from there."""
 
 from functools import wraps
 from typing import Any
@@ -12,27 +12,27 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
 
-from apps.realtime.registry import object_type
-from apps.realtime.rendered import positions
+from pillarbox.live import object_type, positions
 
 from .models import Project, Ticket
 from .policy import View, sockets_url, with_policy
 from .refusals import not_found
 from .serializers import ProjectSerializer, TicketSerializer
 from .templatetags.labels import LABELS
+from .throttling import throttled
 
-#: A page follows each project twice, and a socket has room for 200 subscriptions.
+#: Most projects on a page. Each takes two subscriptions, and a socket may have 200.
 PROJECTS = 50
 
 
 def page(view: View) -> View:
-    """A page is for who is signed in; what isn't there is said under the same policy."""
+    """Return a page that requires a sign-in; its 404 has the same policy as the page."""
 
     @wraps(view)
     def answer(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         try:
             return with_policy(login_required(view))(request, *args, **kwargs)
-        except Http404 as error:  # while debugging, Django would explain it at length
+        except Http404 as error:  # in debug mode Django would show its own page
             return not_found(request, error)
 
     return answer
@@ -44,7 +44,7 @@ def projects(request: HttpRequest) -> HttpResponse:
     """Show the tickets of the user's projects."""
     keys = list(Project.objects.visible_to(request.user).values_list("pk", flat=True)[:PROJECTS])
     subjects = [(name, pk) for pk in keys for name in ("project", "project.tickets")]
-    # First the positions: what changes before the rows are read is in the rows, and is told once more.
+    # Positions come first, so that a change before the rows are read is shown, and then received once more.
     followed = positions(subjects)
     found = Project.objects.visible_to(request.user).filter(pk__in=keys)
     shown = found.prefetch_related("members", "tickets__assignee")
@@ -80,9 +80,10 @@ def delete(request: HttpRequest, public_id: str) -> HttpResponse:
     return redirect("projects")
 
 
+@throttled
 @with_policy
 def sign_in(request: HttpRequest) -> HttpResponseBase:
-    """Let somebody in; the demo's accounts are named while debugging."""
+    """Sign in. In debug mode the page names the demo's accounts."""
     view = LoginView.as_view(
         template_name="tickets/sign_in.html",
         redirect_authenticated_user=True,
@@ -92,7 +93,7 @@ def sign_in(request: HttpRequest) -> HttpResponseBase:
 
 
 def live(request: HttpRequest, followed: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return what the page's script begins with."""
+    """Return the initial data of the page's script."""
     return {
         "url": sockets_url(request),
         "user": request.user.get_username(),

@@ -1,4 +1,4 @@
-"""What a page may load, and from where: its own files, and its sockets."""
+"""The pages' Content-Security-Policy: their own files and sockets only."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -19,7 +19,7 @@ View = Callable[..., HttpResponseBase]
 
 
 def with_policy(view: View) -> View:
-    """Nothing from elsewhere is loaded by the page, and no script but its own runs."""
+    """Return a view whose pages load only their own files and run only their own scripts."""
 
     @wraps(view)
     def answer(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
@@ -29,14 +29,14 @@ def with_policy(view: View) -> View:
 
 
 def under_policy(response: HttpResponseBase, sockets: str) -> HttpResponseBase:
-    """Return an answer whose page may open these sockets (``'none'``), and is kept by nobody."""
+    """Return the response with a policy that allows these sockets (or ``'none'``), and without caching."""
     response["Content-Security-Policy"] = POLICY.format(sockets=sockets)
     response["Cache-Control"] = "no-store"
     return response
 
 
 def sockets_url(request: HttpRequest) -> str:
-    """Return where the sockets are: at the page's host; while debugging, at Daphne's own port."""
+    """Return the sockets' address: the page's host or, in debug mode, Daphne's own port."""
     host = request.get_host()
     if settings.DEBUG and isinstance(request, WSGIRequest):
         host = f"{split_domain_port(host)[0]}:{settings.DAPHNE_PORT}"

@@ -1,4 +1,4 @@
-"""What the REST API and the notifications show, and what the API takes."""
+"""The serializers of the API and of the notifications."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from django.contrib.auth import get_user_model
 from django.db import transaction
 from rest_framework import serializers
 
-from apps.realtime.fields import HashidField, HashidRelatedField
+from pillarbox.live import HashidField, HashidRelatedField
 
 from .models import Project, Ticket
 
@@ -22,14 +22,14 @@ class ProjectSerializer(serializers.ModelSerializer[Project]):
 
     @transaction.atomic
     def create(self, validated_data: dict[str, Any]) -> Project:
-        """Whoever creates a project is its first member."""
+        """Create a project, and make its creator a member."""
         project = super().create(validated_data)
         project.members.add(self.context["request"].user)
         return project
 
 
 class ColleagueField(serializers.SlugRelatedField):  # type: ignore[type-arg]  # not generic at run time
-    """Somebody who shares a project with the request's user. Nobody else can be named."""
+    """A user, by name, who shares a project with the request's user. Other users are refused."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__("username", **kwargs)
@@ -37,6 +37,12 @@ class ColleagueField(serializers.SlugRelatedField):  # type: ignore[type-arg]  #
     def get_queryset(self) -> Any:
         projects = Project.objects.visible_to(self.context["request"].user)
         return get_user_model().objects.filter(projects__in=projects).distinct()
+
+    def to_internal_value(self, data: Any) -> Any:
+        """Return the user of this name. PostgreSQL can't be asked for a NUL."""
+        if "\0" in str(data):
+            self.fail("does_not_exist", slug_name=self.slug_field, value=data)
+        return super().to_internal_value(data)
 
 
 class TicketSerializer(serializers.ModelSerializer[Ticket]):
@@ -60,7 +66,7 @@ class TicketSerializer(serializers.ModelSerializer[Ticket]):
         read_only_fields = ["created", "modified"]
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        """The assignee is a member of the ticket's project."""
+        """Check that the assignee is a member of the ticket's project."""
         project = attrs.get("project") or self.instance.project  # type: ignore[union-attr]
         assignee = attrs.get("assignee", getattr(self.instance, "assignee", None))
         if assignee is not None and not project.members.filter(pk=assignee.pk).exists():

@@ -1,10 +1,9 @@
 from django.contrib.auth.views import LogoutView
 from django.urls import include, path
-from rest_framework.authtoken.views import obtain_auth_token
 from rest_framework.routers import DefaultRouter
 
 from . import forms, pages
-from .views import ProjectViewSet, TicketViewSet
+from .views import ProjectViewSet, TicketViewSet, TokenView
 
 router = DefaultRouter()
 router.register("projects", ProjectViewSet)
@@ -12,7 +11,7 @@ router.register("tickets", TicketViewSet)
 
 urlpatterns = [
     path("", include(router.urls)),
-    path("token/", obtain_auth_token),
+    path("token/", TokenView.as_view()),
 ]
 
 page_urls = [

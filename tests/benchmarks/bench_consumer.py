@@ -1,10 +1,10 @@
 """
-What the sockets cost, and what reaches them, beside the plain pattern, in one run:
+The cost, speed and losses of sockets, compared with the plain pattern in the same run:
 
-    python -m pytest --no-cov -s tests/benchmarks/bench_consumer.py
+    python -m pytest -s tests/benchmarks/bench_consumer.py
 
-prints tables in Markdown. Everything is real: Daphne, the worker, Redis, PostgreSQL, which waits for the disk
-at each commit, as in production. The two patterns take turns. It takes some seven minutes.
+prints tables in Markdown. All processes are real: Daphne, the worker, Redis and PostgreSQL. PostgreSQL waits
+for the disk at each commit, as in production. The two patterns take turns. The run takes about seven minutes.
 """
 
 import json
@@ -18,10 +18,10 @@ from pathlib import Path
 import pytest
 from django.db import DEFAULT_DB_ALIAS, connection, transaction
 
-from apps.outbox import history
 from apps.tickets.models import Project, Ticket
 from apps.tickets.serializers import TicketSerializer
-from workers.relay import Relay
+from pillarbox.relay.relay import Relay
+from pillarbox.stream import history
 
 from .sites import Ours, Plain, subject, tokens_of_members
 from .tables import compare, header, row
@@ -38,13 +38,13 @@ IDLE, IDLE_WARM, IDLE_SECONDS, IDLE_TURNS = 500, 50, 50, 2
 
 
 def head_of(instance: Ticket | Project) -> history.Position:
-    """Return where the stream of a ticket, or of a project's tickets, stands."""
+    """Return the head of the stream of a ticket, or of a project's tickets."""
     name = "ticket" if isinstance(instance, Ticket) else "project.tickets"
     return history.head(f"{name}:{instance.pk}", using=USING)
 
 
 def test_deliveries(tmp_path: Path, ticket: Ticket, relay: Relay) -> None:
-    """From one Daphne to many sockets on one stream, as fast as it can."""
+    """Deliver batches from one Daphne to many sockets on one stream, as fast as possible."""
     tokens = tokens_of_members(ticket.project, SOCKETS)
     relay.drain()
     rates, costs, sizes = defaultdict(list), defaultdict(list), {}
@@ -56,31 +56,31 @@ def test_deliveries(tmp_path: Path, ticket: Ticket, relay: Relay) -> None:
         for turn in range(TURNS + 1):
             for site in sites:
                 seconds, cpu_seconds, sizes[site.name] = _deliver(site, ticket)
-                if turn:  # the first warms
+                if turn:  # the first is a warm-up
                     rates[site.name].append(SOCKETS * CHANGES / seconds)
                     costs[site.name].append(cpu_seconds / SOCKETS / CHANGES * 1e6)
-    sizes_in_words = ", ".join(f"{name} {size} bytes" for name, size in sizes.items())
-    compare(f"deliveries/s to {SOCKETS} sockets (a frame: {sizes_in_words})", rates)
+    sizes_by_site = ", ".join(f"{name} {size} bytes" for name, size in sizes.items())
+    compare(f"deliveries/s to {SOCKETS} sockets (a frame: {sizes_by_site})", rates)
     compare("CPU time of Daphne for each, µs", costs)
 
 
 def _deliver(site: Ours, ticket: Ticket) -> tuple[float, float, int]:
-    """Return the seconds that it took, those that Daphne worked, and the size of a frame."""
+    """Publish a batch. Return its seconds, Daphne's seconds of CPU, and the size of a frame."""
     payload = dict(TicketSerializer(ticket).data)
     site.prepare(ticket, payload, CHANGES)
     after, cpu_begun, begun = head_of(ticket).offset, site.cpu_seconds(), time.monotonic()
     site.publish(ticket, payload, CHANGES)
     assert site.clients.wait(CHANGES)
     cpu_seconds = site.cpu_seconds() - cpu_begun
-    heard = site.clients.take()
-    assert {CHANGES} == {len(one.notifications) for one in heard}
-    site.check(heard, [after] * SOCKETS)
-    ended = max(one.notifications[-1][0] for one in heard)
-    return ended - begun, cpu_seconds, len(heard[0].notifications[-1][1])
+    received = site.clients.take()
+    assert {CHANGES} == {len(each.notifications) for each in received}
+    site.check_order(received, [after] * SOCKETS)
+    ended = max(each.notifications[-1][0] for each in received)
+    return ended - begun, cpu_seconds, len(received[0].notifications[-1][1])
 
 
 def test_latency(tmp_path: Path, ticket: Ticket, relay: Relay) -> None:
-    """From the commit of a save to a socket, through worker and Daphne."""
+    """Measure the time from the commit of a save to a socket, through worker and Daphne."""
     tokens = tokens_of_members(ticket.project, 1)
     relay.drain()
     lags: dict[str, list[float]] = defaultdict(list)
@@ -90,9 +90,9 @@ def test_latency(tmp_path: Path, ticket: Ticket, relay: Relay) -> None:
             with kind(tmp_path / f"{kind.name} {turn}") as site:
                 site.start(*site.carriers, "daphne")
                 site.connect(tokens, [subject(ticket)])
-                found, unheard = _lags(site, ticket)
+                found, missing = _lags(site, ticket)
             lags[site.name] += found
-            lost[site.name] += unheard
+            lost[site.name] += missing
     header(f"commit to socket at {RATE} saves/s", "p50 ms", "p99 ms", "most", "saves", "not shown")
     for name, found in lags.items():
         p50, p99 = statistics.median(found), statistics.quantiles(found, n=100)[98]
@@ -103,7 +103,7 @@ def test_latency(tmp_path: Path, ticket: Ticket, relay: Relay) -> None:
 
 
 def _lags(site: Ours, ticket: Ticket) -> tuple[list[float], int]:
-    """Return the milliseconds that each change took, and how many were never shown."""
+    """Return the lag of each change in milliseconds, and the number of changes never shown."""
     committed: dict[str, float] = {}
     with site.saving():
         begun = time.monotonic()
@@ -123,7 +123,11 @@ def _lags(site: Ours, ticket: Ticket) -> tuple[list[float], int]:
 
 
 def test_burst(tmp_path: Path, project: Project, relay: Relay) -> None:
-    """Many changes of many tickets at once. A task shows a ticket as it finds it, perhaps changed again."""
+    """
+    Save many changes of many tickets at once.
+
+    A task of the plain pattern reads the ticket when it runs, perhaps after a later change.
+    """
     tokens = tokens_of_members(project, BURST_SOCKETS)
     tickets = Ticket.objects.bulk_create(
         Ticket(project=project, title=str(number)) for number in range(BURST_TICKETS)
@@ -143,11 +147,11 @@ def test_burst(tmp_path: Path, project: Project, relay: Relay) -> None:
             after, begun = head_of(project).offset, time.monotonic()
             _save_all(site, tickets)
             site.clients.wait(BURST)
-            heard = site.clients.take()
-        site.check(heard, [after] * BURST_SOCKETS)
-        ended = max(one.notifications[-1][0] for one in heard)
-        shown = ([at[1] for at in one.notifications] for one in heard)
-        counts = [sum(each) for each in zip(*map(_judge, shown), strict=True)]
+            received = site.clients.take()
+        site.check_order(received, [after] * BURST_SOCKETS)
+        ended = max(each.notifications[-1][0] for each in received)
+        bodies = ([body for _, body in each.notifications] for each in received)
+        counts = [sum(each) for each in zip(*map(_count_errors, bodies), strict=True)]
         row(site.name, f"{ended - begun:.1f}", *counts)
         assert site.name != Ours.name or counts == [0, 0, 0]
 
@@ -162,8 +166,8 @@ def _save_all(site: Ours, tickets: Sequence[Ticket]) -> None:
                     site.save(ticket)
 
 
-def _judge(bodies: Iterable[bytes]) -> tuple[int, int, int]:
-    """Return how many changes were never shown, shown again, and shown after a later one."""
+def _count_errors(bodies: Iterable[bytes]) -> tuple[int, int, int]:
+    """Return the number of changes never shown, shown again, and shown after a later one."""
     numbers = [int(json.loads(body)["payload"]["title"].split()[1]) for body in bodies]
     latest, reordered = -1, 0
     for number in numbers:
@@ -173,7 +177,7 @@ def _judge(bodies: Iterable[bytes]) -> tuple[int, int, int]:
 
 
 def test_resuming(tmp_path: Path, relay: Relay) -> None:
-    """Everybody comes back at once. The plain pattern has no way to say since when."""
+    """Connect all sockets at once, to resume. The plain pattern can't resume from a position."""
     projects = [Project.objects.create(name=str(number)) for number in range(PROJECTS)]
     tokens = [tokens_of_members(project, RESUMING // PROJECTS) for project in projects]
     seconds, queries, costs = defaultdict(list), defaultdict(list), defaultdict(list)
@@ -186,15 +190,15 @@ def test_resuming(tmp_path: Path, relay: Relay) -> None:
             before = _transactions()
             with kind(tmp_path / f"{kind.name} {turn}") as site:
                 site.start("daphne")
-                worked = site.cpu_seconds()
-                took, unheard = _resume(site, projects, since, tokens)
-                lost[site.name] += unheard
-                seconds[site.name].append(took)
-                costs[site.name].append((site.cpu_seconds() - worked) / RESUMING * 1000)
+                cpu_begun = site.cpu_seconds()
+                duration, missing = _resume(site, projects, since, tokens)
+                lost[site.name] += missing
+                seconds[site.name].append(duration)
+                costs[site.name].append((site.cpu_seconds() - cpu_begun) / RESUMING * 1000)
             queries[site.name].append((_transactions() - before) / RESUMING)
     counted = ", ".join(f"{name} {count}" for name, count in lost.items())
     compare(
-        f"{RESUMING} sockets back, seconds (notifications lost, in all turns: {counted})",
+        f"{RESUMING} sockets resume, seconds (notifications lost, in all turns: {counted})",
         seconds,
         1,
     )
@@ -217,25 +221,25 @@ def _resume(
     since: Sequence[history.Position],
     tokens: Sequence[Sequence[str]],
 ) -> tuple[float, int]:
-    """Return the seconds until all have everything, and how much of it nobody got."""
-    commands = [
+    """Return the seconds until all sockets are up to date, and the number of lost notifications."""
+    requests = [
         (token, subject(project, since={"epoch": position.epoch, "offset": position.offset}))
         for project, position, theirs in zip(projects, since, tokens, strict=True)
         for token in theirs
     ]
     begun = time.monotonic()
-    assert site.clients.open(site.daphne_port, commands), site.log("daphne")
+    assert site.clients.open(site.daphne_port, requests), site.log("daphne")
     site.clients.wait(MISSED if site.name == Ours.name else 0)
     seconds = time.monotonic() - begun
-    heard = site.clients.take()
-    assert {"subscribed"} == {json.loads(one.answers[1])["type"] for one in heard}
-    site.check(heard, [position.offset for position in since for _ in tokens[0]])
-    return seconds, sum(MISSED - len(one.notifications) for one in heard)
+    received = site.clients.take()
+    assert {"subscribed"} == {json.loads(each.answers[1])["type"] for each in received}
+    site.check_order(received, [position.offset for position in since for _ in tokens[0]])
+    return seconds, sum(MISSED - len(each.notifications) for each in received)
 
 
 def _transactions() -> int:
-    """Return how many transactions the database has seen, of processes that have ended."""
-    connection.close()  # what this process has done counts now, too
+    """Return the number of transactions in the database's statistics."""
+    connection.close()  # PostgreSQL adds a backend's transactions at the latest when it ends
     time.sleep(0.5)
     with connection.cursor() as cursor:
         cursor.execute(
@@ -246,7 +250,7 @@ def _transactions() -> int:
 
 
 def test_idle(tmp_path: Path, project: Project, relay: Relay) -> None:
-    """Sockets to which nothing is sent, each on a ticket of its own."""
+    """Measure memory and CPU of idle sockets, each of which follows a ticket of its own."""
     tokens = tokens_of_members(project, IDLE_WARM + IDLE)
     tickets = Ticket.objects.bulk_create(
         Ticket(project=project, title=str(number)) for number in range(len(tokens))
@@ -264,15 +268,15 @@ def test_idle(tmp_path: Path, project: Project, relay: Relay) -> None:
             time.sleep(IDLE_SECONDS)
             for site in sites:
                 later[site.name].append((site.memory_bytes() - before[site.name]) / IDLE / 1000)
-                worked = site.cpu_seconds() - begun[site.name]
-                cpu[site.name].append(worked / IDLE_SECONDS * 1000)
+                cpu_seconds = site.cpu_seconds() - begun[site.name]
+                cpu[site.name].append(cpu_seconds / IDLE_SECONDS * 1000)
     compare(f"memory of Daphne for each of {IDLE} idle sockets, kB", memory, 1)
     compare(f"the same, {IDLE_SECONDS} seconds later", later, 1)
     compare("CPU time of Daphne for all of them in a second, ms", cpu, 1)
 
 
 def _fill(site: Ours, sockets: Sequence[tuple[str, str]]) -> int:
-    """Open the sockets; return the memory that Daphne had when the first of them were there."""
+    """Open all sockets. Return Daphne's memory after the first of them, the warm-up."""
     site.start("daphne")
     site.connect(*zip(*sockets[:IDLE_WARM], strict=True))
     before = site.memory_bytes()

@@ -1,12 +1,12 @@
 """
-What a reader that takes 1 kB a second costs those beside it, in one run:
+The cost of a client that reads 1 kB per second, for the other clients:
 
-    python -m pytest --no-cov -s tests/benchmarks/bench_slow_reader.py
+    python -m pytest -s tests/benchmarks/bench_slow_reader.py
 
-prints a table in Markdown. Everything is real, as in production, but a socket may have less waiting, and not
-for so long: each turn sees all that becomes of the reader. Turns with and without it alternate, on the same
-sockets of one Daphne. It takes some three minutes. What else the machine does shows more than the reader:
-`chrt -r 1` before the command, as root, keeps that out.
+prints a table in Markdown. All processes are real, as in production. But a socket's buffer is smaller and its
+time to catch up is shorter, so that Daphne closes the slow reader within a turn. Turns with and without it
+alternate, on the same sockets of one Daphne. The run takes about three minutes. Other programs on the machine
+affect the figures more than the reader does; run the command with `chrt -r 1`, as root, to avoid that.
 """
 
 import json
@@ -25,8 +25,8 @@ from django.db import transaction
 from websockets.frames import Opcode
 
 from apps.tickets.models import Ticket
-from tests.workers.clients import BareSocket
-from workers.relay import Relay
+from pillarbox.relay.relay import Relay
+from tests.bare_sockets import BareSocket
 
 from .sites import Ours, subject, tokens_of_members
 from .tables import header, row
@@ -34,14 +34,14 @@ from .tables import header, row
 pytestmark = pytest.mark.django_db(transaction=True)
 
 SOCKETS, RATE, SECONDS, TURNS = 500, 8, 18, 4
-TEXT, SIP, SIPS_PER_SECOND = 4000, 100, 10
+TEXT, READ_BYTES, READS_PER_SECOND = 4000, 100, 10
 CAPACITY, SLOW_SECONDS = 20, 6
-KINDS = ("alone", "beside it")
+KINDS = ("alone", "beside the slow reader")
 
 
 @dataclass
 class Measured:
-    """What was measured in the turns of a kind."""
+    """The measurements of all turns of a kind."""
 
     p50: list[float] = field(default_factory=list)
     p99: list[float] = field(default_factory=list)
@@ -50,32 +50,34 @@ class Measured:
 
 
 def test_slow_reader(tmp_path: Path, ticket: Ticket, relay: Relay) -> None:
-    """The same changes to the same sockets, now without it and now beside it."""
+    """Send the same changes to the same sockets, without and with a slow reader, in turns."""
     tokens = tokens_of_members(ticket.project, SOCKETS + 1)
     relay.drain()
     measured = defaultdict(Measured)
     ends = []
     with Ours(tmp_path / "site") as site:
         site.environment |= {
-            "DJANGO_SETTINGS_MODULE": "tests.workers.daphne_settings",
-            "DAPHNE_REALTIME": json.dumps({"SLOW_SECONDS": SLOW_SECONDS}),
+            "DJANGO_SETTINGS_MODULE": "tests.server.daphne_settings",
+            "DAPHNE_PILLARBOX": json.dumps({"SLOW_SECONDS": SLOW_SECONDS}),
             "DAPHNE_LAYER": json.dumps({"capacity": CAPACITY}),
         }
         site.start("worker", "beat", "daphne")
         site.connect(tokens[:SOCKETS], [subject(ticket)] * SOCKETS)
-        _turn(site, ticket, Measured())  # it warms
+        _turn(site, ticket, Measured())  # a warm-up, not measured
         for turn in range(TURNS):
             for kind in KINDS if turn % 2 else reversed(KINDS):
                 if kind == "alone":
                     _turn(site, ticket, measured[kind])
                 else:
-                    with sipping(site, tokens[-1], subject(ticket)) as reader:
+                    with reading_slowly(site, tokens[-1], subject(ticket)) as reader:
                         _turn(site, ticket, measured[kind])
                     ends.append(reader.end())
     header(f"{SOCKETS} sockets, {RATE} changes/s", "p50 ms", "p99 ms", "Daphne's CPU, %", "MB")
     for kind in KINDS:
         row(kind, *map(_median, vars(measured[kind]).values()))
-    print(f"the reader was sent, of {RATE * SECONDS}, and closed with: {ends}")
+    print(
+        f"Per turn, notifications that the slow reader received, of {RATE * SECONDS}, and close code: {ends}"
+    )
 
 
 def _median(values: list[float]) -> str:
@@ -83,24 +85,26 @@ def _median(values: list[float]) -> str:
 
 
 def _turn(site: Ours, ticket: Ticket, measured: Measured) -> None:
-    """Change a ticket at a rate; note how soon everybody had it."""
-    worked = site.cpu_seconds()
+    """Change a ticket at a rate. Record the lag of each notification, CPU and memory."""
+    cpu_begun = site.cpu_seconds()
     committed = _change(ticket)
     assert site.clients.wait(len(committed))
-    measured.cpu_percent.append((site.cpu_seconds() - worked) / SECONDS * 100)
+    measured.cpu_percent.append((site.cpu_seconds() - cpu_begun) / SECONDS * 100)
     measured.memory.append(site.memory_bytes() / 1e6)
-    heard = [one.notifications for one in site.clients.take()]
-    assert {len(committed)} == {len(one) for one in heard}
-    # Each offset once and in order: which change a notification is about needn't be read.
+    received = [each.notifications for each in site.clients.take()]
+    assert {len(committed)} == {len(each) for each in received}
+    # Each offset comes once and in order, so the n-th notification belongs to the n-th commit.
     lags = [
-        (at - then) * 1000 for one in heard for then, (at, _) in zip(committed, one, strict=True)
+        (at - then) * 1000
+        for each in received
+        for then, (at, _) in zip(committed, each, strict=True)
     ]
     measured.p50.append(statistics.median(lags))
     measured.p99.append(statistics.quantiles(lags, n=100)[98])
 
 
 def _change(ticket: Ticket) -> list[float]:
-    """Return when each change was committed."""
+    """Change a ticket at a rate. Return the time of each commit."""
     committed: list[float] = []
     begun = time.monotonic()
     for number in range(RATE * SECONDS):
@@ -113,41 +117,41 @@ def _change(ticket: Ticket) -> list[float]:
 
 
 class Reader:
-    """Subscribes, and takes little of what it is sent; what it has must be contiguous all the same."""
+    """A client that subscribes and reads slowly. The offsets that it receives must be contiguous."""
 
-    def __init__(self, port: int, token: str, command: str) -> None:
+    def __init__(self, port: int, token: str, request: str) -> None:
         headers = {"Authorization": f"Token {token}"}
         self.socket = BareSocket(port, "/ws/notifications/", is_narrow=True, **headers)
-        self.socket.say(command)
+        self.socket.send_text(request)
         self.offsets: list[int] = []
 
-    def sip(self, is_over: Event) -> None:
-        """Read slowly until told otherwise."""
-        while not is_over.wait(1 / SIPS_PER_SECOND) and self.socket.can_read():
-            self._hear(self.socket.sip(SIP))
+    def read_slowly(self, is_over: Event) -> None:
+        """Read a few bytes at a time until the turn is over."""
+        while not is_over.wait(1 / READS_PER_SECOND) and self.socket.can_read():
+            self._receive(self.socket.read_some(READ_BYTES))
 
     def end(self) -> tuple[int, int | None]:
-        """Read what there is; return how many notifications came, and the code of the close, if it came."""
+        """Read the remaining frames. Return the number of notifications, and the close code or None."""
         while self.socket.close is None and len(self.offsets) < RATE * SECONDS:
-            self._hear(self.socket.read())
+            self._receive(self.socket.read())
         self.socket.connection.close()
         first = self.offsets[0]
         assert list(range(first, first + len(self.offsets))) == self.offsets
         return len(self.offsets), self.socket.close and self.socket.close.code
 
-    def _hear(self, frames: list[Any]) -> None:
+    def _receive(self, frames: list[Any]) -> None:
         for frame in frames:
             if frame.opcode is Opcode.TEXT:
-                said = json.loads(frame.data)
-                if "event_id" in said:
-                    self.offsets.append(said["offset"])
+                content = json.loads(frame.data)
+                if "event_id" in content:
+                    self.offsets.append(content["offset"])
 
 
 @contextmanager
-def sipping(site: Ours, token: str, command: str) -> Iterator[Reader]:
-    """A reader sips while the block runs."""
-    reader, is_over = Reader(site.daphne_port, token, command), Event()
-    thread = Thread(target=reader.sip, args=[is_over])
+def reading_slowly(site: Ours, token: str, request: str) -> Iterator[Reader]:
+    """Have a reader read slowly while the block runs."""
+    reader, is_over = Reader(site.daphne_port, token, request), Event()
+    thread = Thread(target=reader.read_slowly, args=[is_over])
     thread.start()
     try:
         yield reader

@@ -1,4 +1,4 @@
-"""What all benchmarks need."""
+"""Fixtures of all benchmarks."""
 
 from collections.abc import Iterator
 
@@ -9,7 +9,7 @@ from tests.database import alter_system
 
 @pytest.fixture(autouse=True)
 def commits_wait(transactional_db: None) -> Iterator[None]:
-    """Commits wait for the disk, as in production."""
+    """Make commits wait for the disk, as in production."""
     alter_system("fsync = on")
     yield
     alter_system("fsync = off")

@@ -1,4 +1,4 @@
-"""The real processes, ours and those of the plain pattern, with clients of their own."""
+"""The sites to compare: the real processes of this product and of the plain pattern, with their clients."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -11,25 +11,25 @@ import psutil
 from asgiref.sync import async_to_sync
 from channels_redis.pubsub import RedisPubSubChannelLayer
 from django.contrib.auth import get_user_model
-from django.db import DEFAULT_DB_ALIAS, transaction
+from django.db import DEFAULT_DB_ALIAS, connection, transaction
 from rest_framework.authtoken.models import Token
 
-from apps.outbox.capture import Notification, capture
-from apps.realtime import hashids
-from apps.realtime.registry import register, unregister
 from apps.tickets.live import TicketType
 from apps.tickets.models import Project, Ticket
+from pillarbox.capture.notification import Notification, capture
+from pillarbox.relay import celery_wake_ups
+from pillarbox.relay.relay import Relay
+from pillarbox.types import hashids
+from pillarbox.types.registry import register, unregister
 from tests.processes import Site
-from workers import bell
-from workers.relay import Relay
 
-from .clients import Clients, Heard
+from .clients import Clients, Received
 from .plain import settings as plain_settings
 from .plain import tasks as plain_tasks
 
 
 class Ours(Site):
-    """Set up as in production."""
+    """A site of this product, set up as in production."""
 
     name = "ours"
     #: The processes that bring a change to Daphne.
@@ -43,7 +43,7 @@ class Ours(Site):
         self.clients = Clients()
 
     def __enter__(self) -> Self:
-        bell.clear()
+        celery_wake_ups.clear_request()
         self.clients.__enter__()
         return self
 
@@ -53,33 +53,33 @@ class Ours(Site):
         finally:
             super().__exit__(*error)
 
-    def connect(self, tokens: Sequence[str], commands: Sequence[str]) -> None:
-        """Open a subscribed socket for each token."""
-        pairs = list(zip(tokens, commands, strict=True))
+    def connect(self, tokens: Sequence[str], requests: Sequence[str]) -> None:
+        """Open a socket for each token, and subscribe it by its request."""
+        pairs = list(zip(tokens, requests, strict=True))
         assert self.clients.open(self.daphne_port, pairs), self.log("daphne")
-        for heard in self.clients.take()[-len(pairs) :]:
-            assert "subscribed" == json.loads(heard.answers[-1])["type"]
+        for received in self.clients.take()[-len(pairs) :]:
+            assert "subscribed" == json.loads(received.answers[-1])["type"]
 
     def cpu_seconds(self) -> float:
-        """Return the time that Daphne has worked."""
+        """Return the seconds of CPU that Daphne has used."""
         times = psutil.Process(self.running["daphne"].pid).cpu_times()
         return float(times.user + times.system)
 
     def memory_bytes(self) -> int:
-        """Return the memory that Daphne has."""
+        """Return Daphne's resident memory."""
         return int(psutil.Process(self.running["daphne"].pid).memory_info().rss)
 
     @contextmanager
     def saving(self) -> Iterator[None]:
-        """For as long, `save` may be called."""
+        """Allow calls of `save` inside the block."""
         yield
 
     def save(self, ticket: Ticket) -> None:
-        """Change a ticket, in a transaction, and announce it."""
+        """Save a ticket in the caller's transaction, and announce it."""
         ticket.save()
 
     def prepare(self, ticket: Ticket, payload: dict[str, Any], changes: int) -> None:
-        """Do what comes before `publish`."""
+        """Commit the rows that `publish` will publish."""
         row = Notification(
             stream=f"ticket:{ticket.pk}",
             event="UPDATE_TICKET",
@@ -87,22 +87,24 @@ class Ours(Site):
             object_id=str(ticket.pk),
             payload=json.dumps(payload),
         )
-        capture([row] * changes, using=DEFAULT_DB_ALIAS)
+        with transaction.atomic():
+            for _ in range(changes):
+                capture(row, using=DEFAULT_DB_ALIAS)
 
     def publish(self, ticket: Ticket, payload: dict[str, Any], changes: int) -> None:
-        """Publish a ticket so many times."""
+        """Publish a ticket's payload ``changes`` times."""
         with Relay(using=DEFAULT_DB_ALIAS) as relay:
             assert changes == relay.drain().published
 
-    def check(self, heard: Sequence[Heard], after: Sequence[int]) -> None:
-        """Fail unless each socket has heard each offset after these, once and in order."""
-        for one, offset in zip(heard, after, strict=True):
-            offsets = [json.loads(body)["offset"] for _, body in one.notifications]
+    def check_order(self, received: Sequence[Received], after: Sequence[int]) -> None:
+        """Fail unless each socket received each offset after its own in ``after``, once and in order."""
+        for each, offset in zip(received, after, strict=True):
+            offsets = [json.loads(body)["offset"] for _, body in each.notifications]
             assert list(range(offset + 1, offset + 1 + len(offsets))) == offsets
 
 
 class Plain(Ours):
-    """As tutorials have it."""
+    """A site of the plain pattern, as tutorials show it."""
 
     name = "plain pattern"
     carriers = ("worker",)
@@ -119,36 +121,43 @@ class Plain(Ours):
 
     @contextmanager
     def saving(self) -> Iterator[None]:
-        """For as long, the outbox knows nothing of tickets."""
+        """Don't capture changes of tickets inside the block."""
         unregister("ticket")
+        _trigger("DISABLE")
         try:
             yield
         finally:
             register(TicketType)
+            _trigger("ENABLE")
 
     def save(self, ticket: Ticket) -> None:
-        """Change a ticket, in a transaction, and ask for a task after it."""
+        """Save a ticket in the caller's transaction, and send a Celery task after the commit."""
         ticket.save()
         transaction.on_commit(partial(plain_tasks.announce.delay, ticket.pk))
 
     def prepare(self, ticket: Ticket, payload: dict[str, Any], changes: int) -> None:
-        """Nothing comes before."""
+        """Do nothing: the plain pattern has no outbox."""
 
     @async_to_sync
     async def publish(self, ticket: Ticket, payload: dict[str, Any], changes: int) -> None:
-        """Send so many messages to the ticket's group."""
+        """Send ``changes`` messages to the ticket's group."""
         layer = RedisPubSubChannelLayer(hosts=plain_settings.HOSTS)
         for _ in range(changes):
             message = {"type": "notify", "payload": payload}
             await layer.group_send(f"ticket.{payload['id']}", message)
         await layer.flush()
 
-    def check(self, heard: Sequence[Heard], after: Sequence[int]) -> None:
-        """It promises nothing."""
+    def check_order(self, received: Sequence[Received], after: Sequence[int]) -> None:
+        """Do nothing: the plain pattern has no offsets."""
+
+
+def _trigger(verb: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(f"ALTER TABLE {Ticket._meta.db_table} {verb} TRIGGER USER")
 
 
 def tokens_of_members(project: Project, count: int) -> list[str]:
-    """Return the tokens of so many users, new members of a project."""
+    """Create users as members of a project, and return their tokens."""
     model = get_user_model()
     users = model.objects.bulk_create(
         model(username=f"{project.pk}.{number}") for number in range(count)
@@ -159,7 +168,7 @@ def tokens_of_members(project: Project, count: int) -> list[str]:
 
 
 def subject(instance: Ticket | Project, **more: Any) -> str:
-    """Return the command that subscribes to a ticket, or to the tickets of a project."""
+    """Return the request that subscribes to a ticket, or to the tickets of a project."""
     is_ticket = isinstance(instance, Ticket)
     name = "ticket" if is_ticket else "project"
     about = {"object_type": name if is_ticket else "project.tickets"}

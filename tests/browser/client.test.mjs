@@ -1,9 +1,9 @@
-/** The client against a server that says anything at all, in an order of the test's. */
+/** Tests of the client with a scripted server, which sends any frames in any order. */
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { subscribe } from "../../apps/realtime/static/realtime/notifications.js";
-import { ALL, at, HELLO, inAll, listener, Server, settled, Storage, TICKET, update } from "./scripted.mjs";
+import { subscribe } from "../../apps/pillarbox/static/pillarbox/notifications.js";
+import { COLLECTION, at, HELLO, inCollection, listener, Server, settled, Storage, TICKET, update } from "./scripted.mjs";
 
 const subscribed = (position, more = {}) => ({ type: "subscribed", ref: 1, index: 0, ...TICKET, ...position, ...more });
 
@@ -11,44 +11,44 @@ const subscribed = (position, more = {}) => ({ type: "subscribed", ref: 1, index
 function following(context, callbacks = {}, options = {}) {
   const server = new Server(context, options);
   server.handle = server.connection.subscribe("ticket", "Uk8wZ", { since: at(5), ...callbacks });
-  server.greet();
-  server.say(subscribed(at(5), { recovered: true, missed: 0 }));
+  server.sendHello();
+  server.deliver(subscribed(at(5), { recovered: true, missed: 0 }));
   return server;
 }
 
 const states = (server) => server.states.map(([state]) => state);
 
-test("an offset is told once, in order; a repeat is dropped", (t) => {
-  const ears = listener();
-  const server = following(t, ears);
-  server.say(update(6), update(6), update(5), update(7), update(6));
-  assert.deepEqual(["Number 6", "Number 7"], ears.told);
+test("each offset is delivered once, in order; a repetition is dropped", (t) => {
+  const recorder = listener();
+  const server = following(t, recorder);
+  server.deliver(update(6), update(6), update(5), update(7), update(6));
+  assert.deepEqual(["Number 6", "Number 7"], recorder.received);
   assert.deepEqual(at(7), server.handle.position);
 });
 
-test("a gap, or another epoch, is nothing that a server may send: the client comes back and resumes", async (t) => {
+test("after a gap, or another epoch, which a server must not send, the client reconnects and resumes", async (t) => {
   for (const frame of [update(8), update(6, "other", "e2"), { ...update(6), offset: "6" }, { ...update(6), epoch: 1 }]) {
     await t.test(JSON.stringify([frame.offset, frame.epoch]), async (t) => {
-      const ears = listener();
-      const server = following(t, ears);
-      server.say(frame);
+      const recorder = listener();
+      const server = following(t, recorder);
+      server.deliver(frame);
       assert.deepEqual(["offline", "nonsense"], [server.connection.state, server.states.at(-1)[1].reason]);
-      await server.returned();
-      server.greet();
-      assert.deepEqual([{ ...TICKET, since: at(5) }], server.asked[0].subscriptions);
-      server.say(subscribed(at(5), { ref: 2, recovered: true, missed: 1 }), update(6));
-      assert.deepEqual(["Number 6"], ears.told);
+      await server.reconnected();
+      server.sendHello();
+      assert.deepEqual([{ ...TICKET, since: at(5) }], server.commands[0].subscriptions);
+      server.deliver(subscribed(at(5), { ref: 2, recovered: true, missed: 1 }), update(6));
+      assert.deepEqual(["Number 6"], recorder.received);
     });
   }
 });
 
-test("nonsense is not talked to, and never answered by a storm", async (t) => {
+test("nonsense is ignored before hello; later the client reconnects, but not at once", async (t) => {
   const frames = ["", "{", "null", "[]", "7", '"x"', "{}", '{"type": 7}', '{"type": "pong"}', '{"type": "hello"}'];
   for (const frame of frames) {
     await t.test(`before the greeting: ${frame}`, async (t) => {
       const server = new Server(t);
       server.connection.subscribe("ticket", "Uk8wZ");
-      server.say(frame);
+      server.deliver(frame);
       assert.notEqual("live", server.connection.state);
       assert.equal(1, server.sockets.length);
     });
@@ -64,78 +64,78 @@ test("nonsense is not talked to, and never answered by a storm", async (t) => {
   ];
   for (const frame of wrong) {
     await t.test(`as an answer: ${JSON.stringify(frame)}`, async (t) => {
-      const ears = listener({ since: at(5) });
+      const recorder = listener({ since: at(5) });
       const server = new Server(t);
-      server.connection.subscribe("ticket", "Uk8wZ", ears);
-      server.greet();
-      if (frame.type !== "subscribed" && frame.ref === undefined) server.say(subscribed(at(5), { recovered: true }));
-      server.say(frame);
+      server.connection.subscribe("ticket", "Uk8wZ", recorder);
+      server.sendHello();
+      if (frame.type !== "subscribed" && frame.ref === undefined) server.deliver(subscribed(at(5), { recovered: true }));
+      server.deliver(frame);
       assert.equal("offline", server.connection.state);
-      assert.deepEqual([], ears.told);
-      assert.ok((await server.returned()) >= 490);
+      assert.deepEqual([], recorder.received);
+      assert.ok((await server.reconnected()) >= 490);
     });
   }
 });
 
-test("what a later protocol adds is left alone", (t) => {
-  const ears = listener();
-  const server = following(t, ears);
-  server.say({ type: "advice", text: "sit down" }, { type: "unsubscribed", object_type: "ticket", id: "other" });
-  server.say({ ...update(1), object_type: "invoice" }, { type: "advice", ...TICKET });
-  assert.deepEqual(["live", []], [server.connection.state, ears.told]);
+test("additions of a later protocol are ignored", (t) => {
+  const recorder = listener();
+  const server = following(t, recorder);
+  server.deliver({ type: "advice", text: "sit down" }, { type: "unsubscribed", object_type: "ticket", id: "other" });
+  server.deliver({ ...update(1), object_type: "invoice" }, { type: "advice", ...TICKET });
+  assert.deepEqual(["live", []], [server.connection.state, recorder.received]);
 });
 
-test("another protocol, or a server that refuses for good, is not asked again", async (t) => {
+test("the client doesn't reconnect to another protocol, or after a permanent refusal", async (t) => {
   for (const [state, end] of [
-    ["refused", (server) => server.greet({ protocol: 2 })],
-    ["refused", (server) => server.end(4400)],
-    ["refused", (server) => server.end(4403)],
-    ["refused", (server) => server.end(4499)],
-    ["refused", (server) => server.end(1009)],
-    ["signed-out", (server) => server.end(4401)],
-    ["signed-out", (server) => server.greet({ user: "somebody else" })],
+    ["refused", (server) => server.sendHello({ protocol: 2 })],
+    ["refused", (server) => server.close(4400)],
+    ["refused", (server) => server.close(4403)],
+    ["refused", (server) => server.close(4499)],
+    ["refused", (server) => server.close(1009)],
+    ["signed-out", (server) => server.close(4401)],
+    ["signed-out", (server) => server.sendHello({ user: "somebody else" })],
   ]) {
     await t.test(`${state}: ${end}`, (t) => {
       const server = new Server(t, { user: "kim" });
       const handle = server.connection.subscribe("ticket", "Uk8wZ", listener());
       end(server);
-      server.pass(3_600_000);
+      server.advance(3_600_000);
       assert.deepEqual([state, state, 1], [server.connection.state, handle.state, server.sockets.length]);
       assert.notEqual(null, server.socket.closed ?? "ended by the server");
     });
   }
 });
 
-test("after signing in it comes back when it is told to, and resumes", (t) => {
+test("after signing in the client reconnects on request, and resumes", (t) => {
   const server = following(t);
-  server.end(4401);
+  server.close(4401);
   server.connection.reconnect();
   server.connection.reconnect();
-  server.greet();
-  assert.deepEqual([{ ...TICKET, since: at(5) }], server.asked[0].subscriptions);
+  server.sendHello();
+  assert.deepEqual([{ ...TICKET, since: at(5) }], server.commands[0].subscriptions);
   assert.equal(2, server.sockets.length);
 });
 
-test("any other end is a reason to come back, within the server's window, ever later", async (t) => {
+test("after any other close code the client reconnects, within the server's window and with backoff", async (t) => {
   for (const code of [1000, 1001, 1002, 1006, 1007, 1011, 3000, 4000, 4408, 4429, 4500, 4503, 4599, 4999]) {
     await t.test(String(code), async (t) => {
       const server = following(t);
       for (const top of [1000, 2000, 4000, 8000, 16000, 20000, 20000, 20000]) {
-        server.end(code);
+        server.close(code);
         const { retryMs } = server.states.at(-1)[1];
         assert.ok(retryMs >= 500 && retryMs <= top, `${retryMs} of ${top}`);
-        assert.ok((await server.returned(top + 20)) >= retryMs - 10);
+        assert.ok((await server.reconnected(top + 20)) >= retryMs - 10);
       }
     });
   }
 });
 
-test("a restart is come back from at any moment of the window that it names", async (t) => {
+test("after a restart the client reconnects at a random moment of the window in the close reason", async (t) => {
   const waits = [];
   for (let round = 0; round < 40; round += 1) {
     await t.test(`round ${round}`, (t) => {
       const server = following(t);
-      server.end(1012, '{"reconnect":{"min_ms":1000,"max_ms":9000}}');
+      server.close(1012, '{"reconnect":{"min_ms":1000,"max_ms":9000}}');
       waits.push(server.states.at(-1)[1].retryMs);
     });
   }
@@ -143,84 +143,84 @@ test("a restart is come back from at any moment of the window that it names", as
   assert.ok(Math.max(...waits) > 5000 && new Set(waits).size > 20, String(waits));
 });
 
-test("a window or a heartbeat that can't be is none", async (t) => {
+test("an impossible window or heartbeat is ignored", async (t) => {
   const windows = [null, 7, {}, { min_ms: 0, max_ms: 1 }, { min_ms: 9, max_ms: 1 }, { min_ms: "a", max_ms: "b" }];
   for (const reconnect of [...windows, { min_ms: 1e12, max_ms: 1e13 }]) {
     await t.test(JSON.stringify(reconnect), (t) => {
       const server = new Server(t);
       server.connection.subscribe("ticket", "Uk8wZ");
-      server.greet({ reconnect, heartbeat_seconds: 1e12, limits: null });
-      server.pass(40_000);
+      server.sendHello({ reconnect, heartbeat_seconds: 1e12, limits: null });
+      server.advance(40_000);
       assert.equal(1, server.sockets.length);
-      server.end(1012, "nothing that is JSON");
+      server.close(1012, "nothing that is JSON");
       const { retryMs } = server.states.at(-1)[1];
       assert.ok(retryMs >= 500 && retryMs <= 20_000);
     });
   }
 });
 
-test("a heartbeat that no timer can measure is none", (t) => {
+test("a heartbeat that is too long for a timer is ignored", (t) => {
   const server = new Server(t);
   server.connection.subscribe("ticket", "Uk8wZ");
-  server.greet({ heartbeat_seconds: 1e12 });
-  server.pass(49_999);
+  server.sendHello({ heartbeat_seconds: 1e12 });
+  server.advance(49_999);
   assert.equal("catching-up", server.connection.state);
-  server.pass(2);
+  server.advance(2);
   assert.deepEqual(["offline", "silence"], [server.connection.state, server.states.at(-1)[1].reason]);
 });
 
-test("a server away for an hour is asked some hundreds of times, not thousands, and found again", async (t) => {
-  const ears = listener();
-  const server = following(t, ears);
-  for (let passed = 0; passed < 3_600_000; passed += await server.returned()) server.end(1006);
+test("a server that is down for an hour gets some hundred attempts, not thousands, and the client recovers", async (t) => {
+  const recorder = listener();
+  const server = following(t, recorder);
+  for (let passed = 0; passed < 3_600_000; passed += await server.reconnected()) server.close(1006);
   assert.ok(server.sockets.length > 180 && server.sockets.length < 600, server.sockets.length);
-  server.greet();
-  server.say(subscribed(at(5), { ref: 2, recovered: true, missed: 2 }), update(6), update(7));
-  assert.deepEqual([["Number 6", "Number 7"], "live"], [ears.told, server.connection.state]);
+  server.sendHello();
+  server.deliver(subscribed(at(5), { ref: 2, recovered: true, missed: 2 }), update(6), update(7));
+  assert.deepEqual([["Number 6", "Number 7"], "live"], [recorder.received, server.connection.state]);
 });
 
-test("a server that greets and ends at once is asked ever later; one that stood is not", async (t) => {
+test("sockets that end soon after hello increase the backoff; one that lasted resets it", async (t) => {
   const server = following(t);
   for (let round = 0; round < 6; round += 1) {
-    server.end(1006);
-    await server.returned();
-    server.greet();
+    server.close(1006);
+    await server.reconnected();
+    server.sendHello();
   }
   assert.equal("catching-up", server.connection.state);
-  server.pass(20_000);
-  server.end(1006);
+  server.advance(20_000);
+  server.close(1006);
   assert.ok(server.states.at(-1)[1].retryMs <= 1000);
 });
 
-test("a socket that can't be made, or never greets, is given up", async (t) => {
+test("a socket that can't be opened, or receives no hello, is given up", async (t) => {
   const server = new Server(t);
   server.connection.subscribe("ticket", "Uk8wZ");
   server.socket.onerror();
   assert.equal(1006, server.states.at(-1)[1].code);
-  await server.returned();
-  server.pass(15_000);
+  await server.reconnected();
+  server.advance(15_000);
   assert.equal("silence", server.states.at(-1)[1].reason);
-  await server.returned();
-  server.greet();
-  server.socket.onerror(); // the close behind it has the code
+  await server.reconnected();
+  server.sendHello();
+  server.socket.onerror(); // the close event after it has the code
   assert.equal("catching-up", server.connection.state);
 });
 
-test("a dead link is noticed by the heartbeat, in twice its time; a sign of life puts that off", async (t) => {
+test("a dead connection is noticed after two heartbeats without a frame", async (t) => {
   const server = following(t);
-  server.pass(49_000);
-  server.say({ type: "ping" });
+  server.advance(49_000);
+  server.deliver({ type: "ping" });
   assert.deepEqual({ action: "pong" }, server.socket.sent.at(-1));
-  server.pass(49_000);
+  server.advance(49_000);
   assert.equal("live", server.connection.state);
   const late = server.socket;
-  server.pass(2_000);
+  server.advance(2_000);
   assert.deepEqual(["offline", "silence"], [server.connection.state, server.states.at(-1)[1].reason]);
   assert.equal(1000, late.closed);
-  assert.equal(null, late.onmessage, "what comes late is not heard");
+  assert.equal(null, late.onmessage, "a late frame is ignored");
 });
 
-test("a page that slept asks whether anybody is there, and knows in seconds", async (t) => {
+test("a page that slept sends a ping, and notices a dead connection in seconds", async (t) => {
   for (const hours of [5, -5]) {
     await t.test(`the clock jumps by ${hours} hours`, (t) => {
       const server = following(t);
@@ -228,36 +228,36 @@ test("a page that slept asks whether anybody is there, and knows in seconds", as
       const { now } = Date;
       Date.now = () => now() + hours * 3_600_000;
       t.after(() => (Date.now = now));
-      server.pass(30_000);
+      server.advance(30_000);
       assert.deepEqual([{ action: "ping" }], server.socket.sent.slice(before));
-      server.say({ type: "pong" });
-      server.pass(6_000);
+      server.deliver({ type: "pong" });
+      server.advance(6_000);
       assert.equal("live", server.connection.state, "only the clock had jumped");
     });
   }
 });
 
-test("a page that slept for longer than two heartbeats asks before it gives its socket up", (t) => {
+test("a page that slept for longer than two heartbeats sends a ping before it gives up its socket", (t) => {
   const server = following(t);
   const { now } = Date;
-  // In steps: all timers of a step see its end.
-  const pass = (seconds) => [...Array(seconds)].forEach(() => server.pass(1_000));
+  // In steps, because all timers of one step see the time at its end.
+  const pass = (seconds) => [...Array(seconds)].forEach(() => server.advance(1_000));
   pass(24);
-  server.say({ type: "ping" });
+  server.deliver({ type: "ping" });
   pass(49);
   const before = server.socket.sent.length;
   Date.now = () => now() + 60_000;
   t.after(() => (Date.now = now));
   pass(1);
   assert.deepEqual([{ action: "ping" }], server.socket.sent.slice(before));
-  server.say(update(6)); // it came meanwhile
+  server.deliver(update(6)); // sent while the page slept
   pass(49);
   assert.equal("live", server.connection.state);
   pass(1);
   assert.deepEqual(["offline", "silence"], [server.connection.state, server.states.at(-1)[1].reason]);
 });
 
-test("a page that wakes up looks at once: at its socket, or for a new one", async (t) => {
+test("a page that wakes up checks its socket, or opens a new one, at once", async (t) => {
   const target = new EventTarget();
   Object.assign(globalThis, {
     addEventListener: target.addEventListener.bind(target),
@@ -272,196 +272,196 @@ test("a page that wakes up looks at once: at its socket, or for a new one", asyn
   for (const type of ["online", "offline", "pageshow", "visibilitychange"]) {
     wakes(type);
     assert.deepEqual({ action: "ping" }, server.socket.sent.at(-1));
-    server.say({ type: "pong" });
-    server.pass(6_000);
+    server.deliver({ type: "pong" });
+    server.advance(6_000);
     assert.equal("live", server.connection.state);
   }
-  const asked = server.socket.sent.length;
+  const before = server.socket.sent.length;
   document.hidden = true;
   wakes("visibilitychange");
-  assert.equal(asked, server.socket.sent.length, "going to sleep is no waking up");
+  assert.equal(before, server.socket.sent.length, "hiding the page sends no ping");
   wakes("online");
-  server.pass(5_001);
-  assert.equal("offline", server.connection.state, "nobody was there");
+  server.advance(5_001);
+  assert.equal("offline", server.connection.state, "the ping was not answered");
   for (let round = 0; round < 8; round += 1) {
-    await server.returned();
-    server.end(1006);
+    await server.reconnected();
+    server.close(1006);
   }
   wakes("online");
-  assert.ok((await server.returned(600)) <= 510);
-  server.end(4401);
+  assert.ok((await server.reconnected(600)) <= 510);
+  server.close(4401);
   wakes("online");
-  server.pass(100_000);
+  server.advance(100_000);
   assert.equal("signed-out", server.connection.state);
   server.connection.close();
   wakes("online");
   assert.equal("closed", server.connection.state);
 });
 
-test("states are told: of the connection, and of each subscription", async (t) => {
+test("states of the connection and of each subscription are reported", async (t) => {
   const own = [];
   const server = new Server(t);
   assert.equal("idle", server.connection.state);
   const handle = server.connection.subscribe("ticket", "Uk8wZ", { ...listener(), since: at(5), onState: (s) => own.push(s) });
-  server.greet();
-  server.say(subscribed(at(5), { recovered: true, missed: 2 }), update(6));
+  server.sendHello();
+  server.deliver(subscribed(at(5), { recovered: true, missed: 2 }), update(6));
   assert.equal("catching-up", handle.state);
-  server.say(update(7));
-  server.end(1006);
-  await server.returned();
-  server.greet();
-  server.say(subscribed(at(7), { ref: 2, recovered: true, missed: 0 }));
+  server.deliver(update(7));
+  server.close(1006);
+  await server.reconnected();
+  server.sendHello();
+  server.deliver(subscribed(at(7), { ref: 2, recovered: true, missed: 0 }));
   handle.unsubscribe();
   const expected = ["connecting", "catching-up", "live", "offline", "catching-up", "live"];
   assert.deepEqual([expected, [...expected, "ended"]], [states(server), own]);
 });
 
-test("what was missed is told apart from what is new", (t) => {
+test("missed changes are marked as catching up, new ones are not", (t) => {
   const late = [];
   const server = new Server(t);
   server.connection.subscribe("ticket", "Uk8wZ", { since: at(5), onEvent: (_, { catchingUp }) => late.push(catchingUp) });
-  server.greet();
-  server.say(subscribed(at(5), { recovered: true, missed: 2 }), update(6), update(7), update(8));
+  server.sendHello();
+  server.deliver(subscribed(at(5), { recovered: true, missed: 2 }), update(6), update(7), update(8));
   assert.deepEqual([true, true, false], late);
 });
 
-test("without a position the present is asked for by who wants it, and later resumed from", async (t) => {
-  const ears = listener();
+test("without a position, only a subscription with onSnapshot requests a snapshot; both resume later", async (t) => {
+  const recorder = listener();
   const server = new Server(t);
-  server.connection.subscribe("ticket", "Uk8wZ", ears);
+  server.connection.subscribe("ticket", "Uk8wZ", recorder);
   server.connection.subscribe("ticket", "other", { onEvent() {} });
-  server.greet();
+  server.sendHello();
   const other = { object_type: "ticket", id: "other" };
-  assert.deepEqual([{ ...TICKET, snapshot: true }, other], server.asked[0].subscriptions);
-  server.say(subscribed(at(5), { payload: { title: "Now" } }), subscribed(at(9), { ...other, index: 1 }), update(6));
-  assert.deepEqual([["start", { title: "Now" }], "Number 6"], ears.told);
-  server.end(1006);
-  await server.returned();
-  server.greet();
-  assert.deepEqual([{ ...TICKET, since: at(6) }, { ...other, since: at(9) }], server.asked[0].subscriptions);
+  assert.deepEqual([{ ...TICKET, snapshot: true }, other], server.commands[0].subscriptions);
+  server.deliver(subscribed(at(5), { payload: { title: "Now" } }), subscribed(at(9), { ...other, index: 1 }), update(6));
+  assert.deepEqual([["start", { title: "Now" }], "Number 6"], recorder.received);
+  server.close(1006);
+  await server.reconnected();
+  server.sendHello();
+  assert.deepEqual([{ ...TICKET, since: at(6) }, { ...other, since: at(9) }], server.commands[0].subscriptions);
 });
 
-test("where continuity is lost, the present takes the place of what was known", (t) => {
-  const ears = listener();
+test("after a loss of continuity a snapshot replaces the earlier state", (t) => {
+  const recorder = listener();
   const server = new Server(t);
-  const handle = server.connection.subscribe("ticket", "Uk8wZ", { ...ears, since: at(5) });
-  server.greet();
-  server.say(subscribed(at(9, "e2"), { recovered: false, payload: { title: "Now" } }), update(10, "New", "e2"));
-  server.say({ type: "resynced", ...TICKET, ...at(3, "e3"), reason: "epoch", payload: { title: "Restored" } });
-  server.say(update(4, "Newer", "e3"));
+  const handle = server.connection.subscribe("ticket", "Uk8wZ", { ...recorder, since: at(5) });
+  server.sendHello();
+  server.deliver(subscribed(at(9, "e2"), { recovered: false, payload: { title: "Now" } }), update(10, "New", "e2"));
+  server.deliver({ type: "resynced", ...TICKET, ...at(3, "e3"), reason: "epoch", payload: { title: "Restored" } });
+  server.deliver(update(4, "Newer", "e3"));
   const expected = [["unrecoverable", { title: "Now" }], "New", ["epoch", { title: "Restored" }], "Newer"];
-  assert.deepEqual([expected, at(4, "e3")], [ears.told, handle.position]);
+  assert.deepEqual([expected, at(4, "e3")], [recorder.received, handle.position]);
 });
 
-test("a collection's pages are one snapshot, and what came in between is told behind it", (t) => {
-  const ears = listener();
+test("a collection's pages are delivered as one snapshot, and changes in between follow it", (t) => {
+  const recorder = listener();
   const server = new Server(t);
-  const handle = server.connection.subscribe("project.tickets", "b4Tqe", ears);
-  server.greet();
-  const page = (items, done) => ({ type: "snapshot", ref: 1, index: 0, ...ALL, items, done });
-  server.say(subscribed(at(5), ALL), page([1, 2], false), inAll(6, "six"), page([3], false), inAll(7, "seven"));
-  assert.deepEqual([[], "catching-up", null], [ears.told, handle.state, handle.position]);
-  server.say(page([], true), inAll(8, "eight"));
-  assert.deepEqual([["start", [1, 2, 3]], "six", "seven", "eight"], ears.told);
-  server.say({ type: "resynced", ...ALL, ...at(20), reason: "pruned" }, page([9], false), inAll(21, "x"));
-  server.say({ type: "resynced", ...ALL, ...at(30), reason: "moved" }, page([4], true), inAll(31, "y"));
-  assert.deepEqual([["moved", [4]], "y"], ears.told.slice(4));
+  const handle = server.connection.subscribe("project.tickets", "b4Tqe", recorder);
+  server.sendHello();
+  const page = (items, done) => ({ type: "snapshot", ref: 1, index: 0, ...COLLECTION, items, done });
+  server.deliver(subscribed(at(5), COLLECTION), page([1, 2], false), inCollection(6, "six"), page([3], false), inCollection(7, "seven"));
+  assert.deepEqual([[], "catching-up", null], [recorder.received, handle.state, handle.position]);
+  server.deliver(page([], true), inCollection(8, "eight"));
+  assert.deepEqual([["start", [1, 2, 3]], "six", "seven", "eight"], recorder.received);
+  server.deliver({ type: "resynced", ...COLLECTION, ...at(20), reason: "pruned" }, page([9], false), inCollection(21, "x"));
+  server.deliver({ type: "resynced", ...COLLECTION, ...at(30), reason: "moved" }, page([4], true), inCollection(31, "y"));
+  assert.deepEqual([["moved", [4]], "y"], recorder.received.slice(4));
 });
 
-test("a snapshot that breaks off is asked for again", async (t) => {
-  const ears = listener();
+test("an incomplete snapshot is requested again", async (t) => {
+  const recorder = listener();
   const server = new Server(t);
-  server.connection.subscribe("project.tickets", "b4Tqe", { ...ears, since: at(5) });
-  server.greet();
-  server.say(subscribed(at(9), { ...ALL, recovered: false }), { type: "snapshot", ...ALL, items: [1], done: false });
-  server.say(inAll(10, "ten"));
-  server.end(1006);
-  await server.returned();
-  server.greet();
-  assert.deepEqual([{ ...ALL, since: at(5) }], server.asked[0].subscriptions);
-  server.say(subscribed(at(10), { ...ALL, ref: 2, recovered: false }));
-  server.say({ type: "snapshot", ...ALL, items: [1, 2], done: true });
-  assert.deepEqual([["unrecoverable", [1, 2]]], ears.told);
+  server.connection.subscribe("project.tickets", "b4Tqe", { ...recorder, since: at(5) });
+  server.sendHello();
+  server.deliver(subscribed(at(9), { ...COLLECTION, recovered: false }), { type: "snapshot", ...COLLECTION, items: [1], done: false });
+  server.deliver(inCollection(10, "ten"));
+  server.close(1006);
+  await server.reconnected();
+  server.sendHello();
+  assert.deepEqual([{ ...COLLECTION, since: at(5) }], server.commands[0].subscriptions);
+  server.deliver(subscribed(at(10), { ...COLLECTION, ref: 2, recovered: false }));
+  server.deliver({ type: "snapshot", ...COLLECTION, items: [1, 2], done: true });
+  assert.deepEqual([["unrecoverable", [1, 2]]], recorder.received);
 });
 
-test("a refresh has the present sent, also across a lost socket", async (t) => {
-  const ears = listener();
-  const server = following(t, ears);
+test("a refresh requests a snapshot, also after a lost socket", async (t) => {
+  const recorder = listener();
+  const server = following(t, recorder);
   server.handle.refresh();
   await settled();
-  assert.deepEqual([{ ...TICKET, snapshot: true }], server.asked.at(-1).subscriptions);
-  server.say(update(6));
-  server.end(1006);
-  await server.returned();
-  server.greet();
-  assert.deepEqual([{ ...TICKET, snapshot: true }], server.asked[0].subscriptions);
-  server.say(subscribed(at(7), { ref: 3, payload: { title: "Now" } }), update(8));
-  assert.deepEqual(["Number 6", ["start", { title: "Now" }], "Number 8"], ears.told);
+  assert.deepEqual([{ ...TICKET, snapshot: true }], server.commands.at(-1).subscriptions);
+  server.deliver(update(6));
+  server.close(1006);
+  await server.reconnected();
+  server.sendHello();
+  assert.deepEqual([{ ...TICKET, snapshot: true }], server.commands[0].subscriptions);
+  server.deliver(subscribed(at(7), { ref: 3, payload: { title: "Now" } }), update(8));
+  assert.deepEqual(["Number 6", ["start", { title: "Now" }], "Number 8"], recorder.received);
 });
 
-test("one socket serves many, asked for in few commands that the server takes", (t) => {
+test("one socket has many subscriptions, requested in few commands within the server's limit", (t) => {
   const server = new Server(t);
   const since = at(123456789, "e".repeat(64));
   for (let number = 0; number < 200; number += 1) server.connection.subscribe("ticket", `ticket${number}`, { since });
-  server.greet();
+  server.sendHello();
   assert.equal(1, server.sockets.length);
-  assert.equal(200, server.asked.flatMap(({ subscriptions }) => subscriptions).length);
-  assert.ok(server.asked.length <= 5);
-  assert.ok(server.asked.every((command) => JSON.stringify(command).length < 16384));
+  assert.equal(200, server.commands.flatMap(({ subscriptions }) => subscriptions).length);
+  assert.ok(server.commands.length <= 5);
+  assert.ok(server.commands.every((command) => JSON.stringify(command).length < 16384));
 });
 
-test("the same thing is followed once; a position must be one", (t) => {
+test("an object can be followed only once; a malformed position is an error", (t) => {
   const server = new Server(t);
   const handle = server.connection.subscribe("ticket", "Uk8wZ");
-  assert.throws(() => server.connection.subscribe("ticket", "Uk8wZ"), /ticket Uk8wZ is followed already/);
+  assert.throws(() => server.connection.subscribe("ticket", "Uk8wZ"), /already subscribed to ticket Uk8wZ/);
   handle.unsubscribe();
   assert.throws(() => server.connection.subscribe("ticket", "Uk8wZ", { since: { offset: 7 } }), /since: expected/);
   server.connection.subscribe("ticket", "Uk8wZ");
 });
 
-test("who unsubscribes hears no more, also of what was on its way", async (t) => {
-  const ears = listener();
-  const server = following(t, ears);
+test("an ended subscription receives no more, not even frames in transit", async (t) => {
+  const recorder = listener();
+  const server = following(t, recorder);
   server.handle.unsubscribe();
   server.handle.unsubscribe();
   server.handle.refresh();
   await settled();
-  assert.deepEqual([{ action: "unsubscribe", ref: 2, ...TICKET }], server.asked.slice(1));
+  assert.deepEqual([{ action: "unsubscribe", ref: 2, ...TICKET }], server.commands.slice(1));
   const again = listener();
   const handle = server.connection.subscribe("ticket", "Uk8wZ", { ...again, since: at(2) });
   await settled();
-  server.say(update(6), { type: "unsubscribed", ref: 2, ...TICKET, reason: "requested" });
-  server.say(subscribed(at(2), { ref: 3, recovered: true, missed: 1 }), update(3));
-  assert.deepEqual([[], ["Number 3"], "live"], [ears.told, again.told, handle.state]);
+  server.deliver(update(6), { type: "unsubscribed", ref: 2, ...TICKET, reason: "requested" });
+  server.deliver(subscribed(at(2), { ref: 3, recovered: true, missed: 1 }), update(3));
+  assert.deepEqual([[], ["Number 3"], "live"], [recorder.received, again.received, handle.state]);
 });
 
-test("who may not unsubscribe just now does so later, unless the same is followed again", async (t) => {
+test("a refused unsubscribe is repeated later, unless the object is followed again", async (t) => {
   const server = following(t);
   const refused = { type: "error", code: "rate_limited", detail: "", temporary: true, retry_after_ms: 200 };
   server.handle.unsubscribe();
-  server.say({ ...refused, ref: 2 });
-  server.pass(1_300);
-  assert.deepEqual({ action: "unsubscribe", ref: 3, ...TICKET }, server.asked.at(-1));
-  server.say({ ...refused, ref: 3 });
+  server.deliver({ ...refused, ref: 2 });
+  server.advance(1_300);
+  assert.deepEqual({ action: "unsubscribe", ref: 3, ...TICKET }, server.commands.at(-1));
+  server.deliver({ ...refused, ref: 3 });
   const handle = server.connection.subscribe("ticket", "Uk8wZ", { since: at(5) });
   await settled();
-  server.say(subscribed(at(5), { ref: 4, recovered: true, missed: 0 }));
-  server.pass(1_300);
+  server.deliver(subscribed(at(5), { ref: 4, recovered: true, missed: 0 }));
+  server.advance(1_300);
   await settled();
-  assert.deepEqual(["live", 4], [handle.state, server.asked.length]);
+  assert.deepEqual(["live", 4], [handle.state, server.commands.length]);
 });
 
-test("an answer to what is not wanted any more is left alone", async (t) => {
-  const ears = listener();
+test("an answer to a withdrawn request is ignored", async (t) => {
+  const recorder = listener();
   const server = new Server(t);
-  const handle = server.connection.subscribe("ticket", "Uk8wZ", ears);
-  server.greet();
+  const handle = server.connection.subscribe("ticket", "Uk8wZ", recorder);
+  server.sendHello();
   handle.unsubscribe();
-  server.say(subscribed(at(5), { payload: { title: "Now" } }), update(6));
-  assert.deepEqual([[], "live"], [ears.told, server.connection.state]);
+  server.deliver(subscribed(at(5), { payload: { title: "Now" } }), update(6));
+  assert.deepEqual([[], "live"], [recorder.received, server.connection.state]);
 });
 
-test("the server's end of a subscription is told, and not asked about again", async (t) => {
+test("a subscription ended by the server is reported, and not requested again", async (t) => {
   for (const [reason, frame] of [
     ["revoked", { type: "unsubscribed", ...TICKET, reason: "revoked", resubscribe: false }],
     ["deleted", { type: "unsubscribed", ...TICKET, reason: "deleted", resubscribe: false }],
@@ -470,171 +470,171 @@ test("the server's end of a subscription is told, and not asked about again", as
   ]) {
     await t.test(reason, async (t) => {
       const storage = new Storage();
-      const ears = listener({ since: at(5) });
+      const recorder = listener({ since: at(5) });
       const server = new Server(t, { storage });
-      const handle = server.connection.subscribe("ticket", "Uk8wZ", ears);
-      server.greet();
-      if (frame.type === "unsubscribed") server.say(subscribed(at(5), { recovered: true, missed: 1 }), update(6));
-      server.say(frame, update(7));
-      assert.deepEqual([{ ended: reason }, "ended"], [ears.told.at(-1), handle.state]);
+      const handle = server.connection.subscribe("ticket", "Uk8wZ", recorder);
+      server.sendHello();
+      if (frame.type === "unsubscribed") server.deliver(subscribed(at(5), { recovered: true, missed: 1 }), update(6));
+      server.deliver(frame, update(7));
+      assert.deepEqual([{ ended: reason }, "ended"], [recorder.received.at(-1), handle.state]);
       assert.equal(0, storage.kept.size);
-      server.end(1006);
-      await server.returned();
-      server.greet();
-      assert.deepEqual([], server.asked);
+      server.close(1006);
+      await server.reconnected();
+      server.sendHello();
+      assert.deepEqual([], server.commands);
     });
   }
 });
 
-test("what is refused for now is asked for again, when the server says so", async (t) => {
+test("a temporarily refused subscription is requested again after the server's delay", async (t) => {
   for (const [code, more] of [["unavailable", {}], ["rate_limited", { retry_after_ms: 700 }], ["unavailable", { retry_after_ms: 1e13 }]]) {
     await t.test(code, async (t) => {
       const server = new Server(t);
-      const ears = listener({ since: at(5) });
-      server.connection.subscribe("ticket", "Uk8wZ", ears);
-      server.greet();
-      server.say({ type: "error", ref: 1, index: 0, code, detail: "", temporary: true, ...more });
-      server.pass(499);
+      const recorder = listener({ since: at(5) });
+      server.connection.subscribe("ticket", "Uk8wZ", recorder);
+      server.sendHello();
+      server.deliver({ type: "error", ref: 1, index: 0, code, detail: "", temporary: true, ...more });
+      server.advance(499);
       await settled();
-      assert.equal(1, server.asked.length);
-      server.pass(1_300);
+      assert.equal(1, server.commands.length);
+      server.advance(1_300);
       await settled();
-      assert.equal(2, server.asked.length);
-      server.say(subscribed(at(5), { ref: 2, recovered: true, missed: 0 }));
-      assert.deepEqual(["live", []], [server.connection.state, ears.told]);
+      assert.equal(2, server.commands.length);
+      server.deliver(subscribed(at(5), { ref: 2, recovered: true, missed: 0 }));
+      assert.deepEqual(["live", []], [server.connection.state, recorder.received]);
     });
   }
 });
 
-test("a mistake of the page's is reported, and loses nobody else anything", (t) => {
+test("an error in a callback is reported, and later changes are still delivered", (t) => {
   const reported = [];
   const report = (error) => reported.push(error.message);
   t.mock.method(console, "error", report);
   t.after(() => delete globalThis.reportError);
-  const ears = listener();
+  const recorder = listener();
   const server = following(t, {
     onEvent(frame) {
-      ears.onEvent(frame);
+      recorder.onEvent(frame);
       throw new Error("mistake");
     },
   });
-  server.say(update(6));
+  server.deliver(update(6));
   globalThis.reportError = report;
-  server.say(update(7));
-  assert.deepEqual([["Number 6", "Number 7"], ["mistake", "mistake"]], [ears.told, reported]);
+  server.deliver(update(7));
+  assert.deepEqual([["Number 6", "Number 7"], ["mistake", "mistake"]], [recorder.received, reported]);
 });
 
-test("a page may end it all from within what it is told", (t) => {
+test("a callback may close the connection", (t) => {
   const server = following(t, { onEvent: () => server.connection.close() });
-  server.say(update(6), update(7));
+  server.deliver(update(6), update(7));
   assert.deepEqual(["closed", "ended", at(6)], [server.connection.state, server.handle.state, server.handle.position]);
-  server.pass(100_000);
+  server.advance(100_000);
   assert.equal(1, server.sockets.length);
 });
 
-test("a mistake that comes later is reported, too", async (t) => {
+test("a rejected promise of a callback is reported, too", async (t) => {
   const reported = [];
   t.mock.method(console, "error", (error) => reported.push(error.message));
   const server = following(t, { onEvent: async () => Promise.reject(new Error("late")) });
-  server.say(update(6));
+  server.deliver(update(6));
   await settled();
   assert.deepEqual([["late"], "live"], [reported, server.handle.state]);
 });
 
-test("the curious may end it all, too: nothing comes back from the dead", async (t) => {
+test("onFrame may close the connection, and the client doesn't reconnect", async (t) => {
   for (const last of ["in hello", "out subscribe", "in ping", "out ping"]) {
     await t.test(last, (t) => {
       const onFrame = (frame, way) => last === `${way} ${frame.type ?? frame.action}` && server.connection.close();
       const server = new Server(t, { onFrame });
       server.connection.subscribe("ticket", "Uk8wZ");
-      server.greet();
+      server.sendHello();
       server.connection.handleEvent({ type: "online" });
-      server.say({ type: "ping" });
-      server.pass(100_000);
+      server.deliver({ type: "ping" });
+      server.advance(100_000);
       assert.deepEqual(["closed", 1], [server.connection.state, server.sockets.length]);
     });
   }
 });
 
-test("who is unsubscribed by what another one is told hears nothing behind its end", (t) => {
+test("a subscription that another one's callback ends receives nothing more", (t) => {
   const states = [];
   const server = new Server(t);
   server.connection.subscribe("ticket", "first", { onState: (state) => state === "offline" && other.unsubscribe() });
   const other = server.connection.subscribe("ticket", "other", { onState: (state) => states.push(state) });
-  server.end(1006);
+  server.close(1006);
   assert.deepEqual(["connecting", "ended"], states);
 });
 
-test("iterating gives the same, in order, and ends where the subscription does", async (t) => {
+test("an iteration yields the same items, in order, and ends with its subscription", async (t) => {
   const server = new Server(t);
   const handle = server.connection.subscribe("ticket", "Uk8wZ");
-  server.greet();
-  const told = [];
+  server.sendHello();
+  const received = [];
   const all = (async () => {
-    for await (const item of handle) told.push(item.type === "snapshot" ? item.payload.title : item.offset);
+    for await (const item of handle) received.push(item.type === "snapshot" ? item.payload.title : item.offset);
   })();
-  server.say(subscribed(at(5), { payload: { title: "Now" } }), update(6), update(7));
+  server.deliver(subscribed(at(5), { payload: { title: "Now" } }), update(6), update(7));
   await settled();
-  server.say(update(8));
+  server.deliver(update(8));
   await settled();
-  server.say({ type: "unsubscribed", ...TICKET, reason: "deleted", resubscribe: false });
+  server.deliver({ type: "unsubscribed", ...TICKET, reason: "deleted", resubscribe: false });
   await all;
-  assert.deepEqual(["Now", 6, 7, 8], told);
+  assert.deepEqual(["Now", 6, 7, 8], received);
 });
 
-test("breaking off an iteration unsubscribes; who asks twice at once is served twice", async (t) => {
+test("leaving an iteration unsubscribes; two calls of next at once get two items", async (t) => {
   const server = new Server(t);
   const handle = server.connection.subscribe("ticket", "Uk8wZ", { since: at(5) });
-  server.greet();
-  server.say(subscribed(at(5), { recovered: true, missed: 0 }));
+  server.sendHello();
+  server.deliver(subscribed(at(5), { recovered: true, missed: 0 }));
   const iterator = handle[Symbol.asyncIterator]();
   const two = Promise.all([iterator.next(), iterator.next()]);
-  server.say(update(6), update(7));
+  server.deliver(update(6), update(7));
   assert.deepEqual([6, 7], (await two).map(({ value }) => value.offset));
-  server.say(update(8));
+  server.deliver(update(8));
   for await (const { offset } of handle) {
     assert.equal(8, offset);
     break;
   }
-  assert.deepEqual(["ended", "unsubscribe"], [handle.state, server.asked.at(-1).action]);
+  assert.deepEqual(["ended", "unsubscribe"], [handle.state, server.commands.at(-1).action]);
   assert.deepEqual({ done: true, value: undefined }, await iterator.next());
 });
 
-test("positions are kept across page loads, when asked", async (t) => {
+test("positions are kept in a storage across page loads", async (t) => {
   const storage = new Storage();
   await t.test("one page", (t) => {
     const server = following(t, listener(), { storage });
-    server.say(update(6));
+    server.deliver(update(6));
   });
-  await t.test("the next one", (t) => {
+  await t.test("the next page", (t) => {
     const server = new Server(t, { storage });
     server.connection.subscribe("ticket", "Uk8wZ", listener());
-    server.greet();
-    assert.deepEqual([{ ...TICKET, since: at(6) }], server.asked[0].subscriptions);
+    server.sendHello();
+    assert.deepEqual([{ ...TICKET, since: at(6) }], server.commands[0].subscriptions);
   });
-  await t.test("what the server rendered is nearer", (t) => {
+  await t.test("a position rendered by the server has precedence", (t) => {
     const server = new Server(t, { storage });
     server.connection.subscribe("ticket", "Uk8wZ", listener({ since: at(9) }));
-    server.greet();
-    assert.deepEqual([{ ...TICKET, since: at(9) }], server.asked[0].subscriptions);
+    server.sendHello();
+    assert.deepEqual([{ ...TICKET, since: at(9) }], server.commands[0].subscriptions);
   });
   for (const damaged of ["{", "7", "null", '{"epoch": "e1"}', '{"epoch": "e1", "offset": -1}']) {
-    await t.test(`what is damaged is none: ${damaged}`, (t) => {
+    await t.test(`a damaged position is ignored: ${damaged}`, (t) => {
       storage.setItem("notifications:ticket:Uk8wZ", damaged);
       const server = new Server(t, { storage });
       server.connection.subscribe("ticket", "Uk8wZ", listener());
-      server.greet();
-      assert.deepEqual([{ ...TICKET, snapshot: true }], server.asked[0].subscriptions);
+      server.sendHello();
+      assert.deepEqual([{ ...TICKET, snapshot: true }], server.commands[0].subscriptions);
     });
   }
 });
 
-test("of an iteration, what was taken and done with counts", async (t) => {
+test("an iteration's position counts items once the next one is taken", async (t) => {
   const storage = new Storage();
   const server = new Server(t, { storage });
   const handle = server.connection.subscribe("ticket", "Uk8wZ", { since: at(5) });
-  server.greet();
-  server.say(subscribed(at(5), { recovered: true, missed: 0 }), update(6), update(7));
+  server.sendHello();
+  server.deliver(subscribed(at(5), { recovered: true, missed: 0 }), update(6), update(7));
   const iterator = handle[Symbol.asyncIterator]();
   await iterator.next();
   assert.equal(0, storage.kept.size);
@@ -642,84 +642,84 @@ test("of an iteration, what was taken and done with counts", async (t) => {
   assert.deepEqual(['{"epoch":"e1","offset":6}'], [...storage.kept.values()]);
 });
 
-test("a store that is full, or forbidden, is done without, and keeps nothing that was passed", (t) => {
+test("the client works without a full or forbidden storage, which keeps no outdated position", (t) => {
   const storage = new Storage();
-  const ears = listener();
-  const server = following(t, ears, { storage });
-  server.say(update(6));
-  storage.room = 0;
-  server.say(update(7));
+  const recorder = listener();
+  const server = following(t, recorder, { storage });
+  server.deliver(update(6));
+  storage.capacity = 0;
+  server.deliver(update(7));
   assert.equal(0, storage.kept.size);
   storage.removeItem = storage.getItem = () => {
     throw new Error("SecurityError");
   };
-  server.say(update(8));
+  server.deliver(update(8));
   server.connection.subscribe("ticket", "other", listener());
-  assert.deepEqual([["Number 6", "Number 7", "Number 8"], "catching-up"], [ears.told, server.connection.state]);
+  assert.deepEqual([["Number 6", "Number 7", "Number 8"], "catching-up"], [recorder.received, server.connection.state]);
 });
 
-test("whatever is repeated, lost, cut or begun anew: what is told makes the present", async (t) => {
+test("a law: the delivered items lead to the current state, whatever is repeated, lost, cut or restarted", async (t) => {
   for (let seed = 1; seed <= 200; seed += 1) {
     await t.test(`seed ${seed}`, (t) => lawHolds(t, seed));
   }
 });
 
-/** A server whose stream has offsets and epochs, and a line to it that does everything but tell the truth late. */
+/** Runs a server with a real stream, whose connection repeats, loses and cuts frames at random. */
 async function lawHolds(t, seed) {
   let state = seed;
   const chance = (n) => (state = (state * 48271) % 2147483647) % n;
-  const told = [];
+  const received = [];
   let [epoch, head, ref, where] = ["e1", 5, 0, null];
   const server = new Server(t);
   const now = () => ({ epoch, offset: head });
   const next = () => update(where.offset + 1, "x", epoch);
-  const say = (frame) => server.say(frame);
+  const deliver = (frame) => server.deliver(frame);
   server.connection.subscribe("ticket", "Uk8wZ", {
-    onSnapshot: ({ epoch, offset }) => told.push(["all", epoch, offset]),
-    onEvent: ({ epoch, offset }) => told.push(["one", epoch, offset]),
+    onSnapshot: ({ epoch, offset }) => received.push(["all", epoch, offset]),
+    onEvent: ({ epoch, offset }) => received.push(["one", epoch, offset]),
   });
   const enter = () => {
-    server.greet();
-    const { since } = server.asked[0].subscriptions[0];
+    server.sendHello();
+    const { since } = server.commands[0].subscriptions[0];
     const recovered = since && since.epoch === epoch;
     where = recovered ? { ...since } : now();
     const more = recovered ? { recovered, missed: head - since.offset } : { recovered: since && false, payload: {} };
-    say(subscribed(where, { ref: (ref += 1), ...more }));
+    deliver(subscribed(where, { ref: (ref += 1), ...more }));
   };
   const steps = [
     () => (head += 1),
-    () => where.epoch === epoch && where.offset < head && (say(next()), (where.offset += 1)),
-    () => where.offset > 1 && say(update(1 + chance(where.offset), "x", where.epoch)),
-    () => where.epoch === epoch && where.offset < head - 1 && (say(update(head, "x", epoch)), (where = null)),
-    () => (server.end([1006, 1012, 4408, 4500, 4503][chance(5)]), (where = null)),
-    () => ((epoch = `e${head}${chance(1000)}`), (head = chance(9)), server.end(1006), (where = null)),
-    () => (say({ type: "resynced", ...TICKET, ...now(), reason: "pruned", payload: {} }), (where = now())),
+    () => where.epoch === epoch && where.offset < head && (deliver(next()), (where.offset += 1)),
+    () => where.offset > 1 && deliver(update(1 + chance(where.offset), "x", where.epoch)),
+    () => where.epoch === epoch && where.offset < head - 1 && (deliver(update(head, "x", epoch)), (where = null)),
+    () => (server.close([1006, 1012, 4408, 4500, 4503][chance(5)]), (where = null)),
+    () => ((epoch = `e${head}${chance(1000)}`), (head = chance(9)), server.close(1006), (where = null)),
+    () => (deliver({ type: "resynced", ...TICKET, ...now(), reason: "pruned", payload: {} }), (where = now())),
   ];
   enter();
   for (let step = 0; step < 120; step += 1) {
     steps[chance(4) ? chance(3) : chance(steps.length)]();
     if (where === null) {
-      await server.returned();
+      await server.reconnected();
       enter();
     }
   }
   while (where.epoch === epoch && where.offset < head) steps[1]();
-  assert.deepEqual(["live", epoch, head], [server.connection.state, ...told.at(-1).slice(1)]);
-  told.reduce(([, before, last], [kind, epoch, offset]) => {
+  assert.deepEqual(["live", epoch, head], [server.connection.state, ...received.at(-1).slice(1)]);
+  received.reduce(([, before, last], [kind, epoch, offset]) => {
     assert.ok(kind === "all" || (epoch === before && offset === last + 1), `${last} then ${offset}`);
     return [kind, epoch, offset];
   });
 }
 
-test("each frame is shown to the curious", (t) => {
+test("onFrame receives each frame", (t) => {
   const frames = [];
   const server = following(t, {}, { onFrame: (frame, way) => frames.push([way, frame.type ?? frame.action]) });
-  server.say({ type: "ping" });
+  server.deliver({ type: "ping" });
   assert.deepEqual([["in", "hello"], ["out", "subscribe"], ["in", "subscribed"], ["in", "ping"], ["out", "pong"]], frames);
   assert.equal(HELLO.type, frames[0][1]);
 });
 
-test("an address of the web is one of sockets; headers are for programs", async (t) => {
+test("http addresses become those of sockets; headers are passed on", async (t) => {
   const headers = { Authorization: "Token x" };
   for (const [expected, url] of [
     ["ws://a.example/x", "http://a.example/x"],
@@ -734,7 +734,7 @@ test("an address of the web is one of sockets; headers are for programs", async 
   }
 });
 
-test("the connection of a page is at the page's host, and shared", (t) => {
+test("a page has one shared connection, to its own host", (t) => {
   t.mock.timers.enable({ apis: ["setTimeout", "Date"] });
   const addresses = [];
   globalThis.location = { href: "https://shop.example/orders/?x=1" };
@@ -752,4 +752,62 @@ test("the connection of a page is at the page's host, and shared", (t) => {
   const handles = ["Uk8wZ", "other"].map((id) => subscribe("ticket", id));
   assert.deepEqual(["wss://shop.example/ws/notifications/"], addresses);
   for (const handle of handles) assert.equal("connecting", handle.state);
+});
+
+test("each socket offers a one-time token of its own", async (t) => {
+  let fetched = 0;
+  const server = new Server(t, { token: async () => `t${++fetched}` });
+  server.connection.subscribe("ticket", "Uk8wZ");
+  server.connection.reconnect();
+  assert.deepEqual(["connecting", 0], [server.connection.state, server.sockets.length]);
+  await settled();
+  assert.deepEqual(["pillarbox.token.t1"], server.socket.protocols);
+  server.sendHello();
+  server.close(1001);
+  server.advance(20_000);
+  await settled();
+  assert.deepEqual([2, ["pillarbox.token.t2"]], [server.sockets.length, server.socket.protocols]);
+});
+
+test("a token that never comes, can't be one, or raises at once is fetched again later", async (t) => {
+  const answers = [
+    () => new Promise(() => {}),
+    () => ({ toString: () => assert.fail("no text") }),
+    () => assert.fail("at once"),
+    () => "t",
+  ];
+  const server = new Server(t, { token: () => answers.shift()() });
+  server.connection.subscribe("ticket", "Uk8wZ");
+  for (const reason of ["silence", "token", "token"]) {
+    await settled();
+    if (reason === "silence") {
+      assert.equal("connecting", server.connection.state);
+      server.advance(15_000);
+    }
+    assert.deepEqual(["offline", reason], [server.connection.state, server.states.at(-1)[1].reason]);
+    server.advance(20_000);
+  }
+  await settled();
+  assert.deepEqual(["pillarbox.token.t"], server.socket.protocols);
+});
+
+test("a token that can't be fetched is fetched again later, unless the connection was closed meanwhile", async (t) => {
+  const answers = [null, "t", "t", null];
+  const token = async () => answers.shift() ?? assert.fail("away");
+  const server = new Server(t, { token });
+  server.connection.subscribe("ticket", "Uk8wZ");
+  await settled();
+  assert.deepEqual(["offline", "token"], [server.connection.state, server.states.at(-1)[1].reason]);
+  server.advance(20_000);
+  await settled();
+  assert.deepEqual(["pillarbox.token.t"], server.socket.protocols);
+  for (const left of [1, 0]) {
+    server.close(1001);
+    server.connection.reconnect();
+    server.connection.close();
+    await settled();
+    assert.deepEqual([left, "closed", 1], [answers.length, server.connection.state, server.sockets.length]);
+    server.connection.reconnect();
+    server.connection.close();
+  }
 });

@@ -1,66 +1,60 @@
-"""The real processes, and real browsers."""
+"""Fixtures: the real processes, and real browsers."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, async_playwright
+from playwright.async_api import Browser
 
-from tests.browser.programs import require_chromium
+from pillarbox.relay import celery_wake_ups
+from tests.browser import programs
 from tests.browser.visitors import Visitor
 from tests.journeys.conftest import site as own_site
 from tests.processes import Site
-from workers import bell
 from workers.app import app
 
 __all__ = ["own_site"]
 
-#: Started once for all tests here. Without beat, what is still can be emptied: nobody looks at it.
+#: Started once for all tests of the package. Without beat, an idle site reads no table that a test empties.
 PROCESSES = ("web", "worker", "daphne")
-#: It is started by root here and there, and has nothing to say to anybody but the page's servers.
-ARGUMENTS = [
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-]
 
 Visit = Callable[..., Awaitable[Visitor]]
 
 
 @pytest.fixture(scope="package")
-def crew(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """The processes of all these tests."""
+def shared_site(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """Yield the processes of all tests of the package."""
     with Site(tmp_path_factory.mktemp("site")) as site:
         yield site
 
 
 @pytest.fixture
-def site(crew: Site, transactional_db: None) -> Site:
-    """The processes, all of them running, with nothing in the broker for them to do."""
+def site(shared_site: Site, transactional_db: None) -> Site:
+    """Return the processes, all of them running, with an empty queue."""
     with app.pool.acquire(block=True) as connection:
-        app.amqp.queues["outbox"](connection.default_channel).purge()
-    bell.clear()
-    crew.start(*(name for name in PROCESSES if name not in crew.running))
-    return crew
+        app.amqp.queues["pillarbox"](connection.default_channel).purge()
+    celery_wake_ups.clear_request()
+    shared_site.start(*(name for name in PROCESSES if name not in shared_site.running))
+    return shared_site
 
 
 @pytest_asyncio.fixture(scope="package", loop_scope="package")
 async def chromium() -> AsyncIterator[Browser]:
-    """The browser of all these tests; each visitor has a profile of its own."""
-    path = require_chromium()
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+    """Yield the browser of all tests of the package; each visitor has a profile of its own."""
+    async with programs.chromium() as browser:
         yield browser
-        await browser.close()
 
 
 @pytest_asyncio.fixture(loop_scope="package")
 async def visit(chromium: Browser) -> AsyncIterator[Visit]:
-    """Return a function that has a user visit a site, in a browser that knows nobody else."""
+    """Return a function that opens a page of a site, signed in as a user, in a new browser profile."""
     visitors: list[Visitor] = []
 
     async def visit(site: Site, user: Any = None, path: str = "/", **options: Any) -> Visitor:
-        context = await chromium.new_context(base_url=f"http://localhost:{site.port}", **options)
+        context = await programs.new_context(
+            chromium, base_url=f"http://localhost:{site.port}", **options
+        )
         visitor = Visitor(context, await context.new_page(), site)
         visitors.append(visitor)
         if user is not None:
@@ -72,4 +66,4 @@ async def visit(chromium: Browser) -> AsyncIterator[Visit]:
     yield visit
     for visitor in visitors:
         await visitor.context.close()
-    assert [] == [mistake for visitor in visitors for mistake in visitor.mistakes]
+    assert [] == [error for visitor in visitors for error in visitor.errors]

@@ -1,7 +1,7 @@
-/** A server that says what a test has it say, and time that passes when the test says so. */
+/** A server that sends what a test tells it to send, and a clock that the test advances. */
 
 import { mock } from "node:test";
-import { connect } from "../../apps/realtime/static/realtime/notifications.js";
+import { connect } from "../../apps/pillarbox/static/pillarbox/notifications.js";
 
 export const HELLO = {
   type: "hello",
@@ -14,7 +14,7 @@ export const HELLO = {
 };
 
 export const TICKET = { object_type: "ticket", id: "Uk8wZ" };
-export const ALL = { object_type: "project.tickets", id: "b4Tqe" };
+export const COLLECTION = { object_type: "project.tickets", id: "b4Tqe" };
 export const at = (offset, epoch = "e1") => ({ epoch, offset });
 export const update = (offset, title = `Number ${offset}`, epoch = "e1") => ({
   type: "UPDATE_TICKET",
@@ -24,17 +24,16 @@ export const update = (offset, title = `Number ${offset}`, epoch = "e1") => ({
   at: "2026-11-22T10:00:03.501Z",
   payload: { id: TICKET.id, title },
 });
-export const inAll = (offset, title) => ({ ...update(offset, title), subscription: ALL });
+export const inCollection = (offset, title) => ({ ...update(offset, title), subscription: COLLECTION });
 
-/** What is done soon has been done. */
+/** Waits until pending promises are settled. */
 export const settled = () => new Promise(setImmediate);
 
 export class Server {
   sockets = [];
-  heard = [];
 
   constructor(context, options = {}) {
-    // The clock of the wall is not among them: nothing may depend on it.
+    // The client measures time with `Date`, which the test advances together with the timers.
     mock.timers.enable({ apis: ["setTimeout", "Date"] });
     const server = this;
     this.states = [];
@@ -69,63 +68,63 @@ export class Server {
     return this.sockets.at(-1);
   }
 
-  /** What the client has sent on this socket but for signs of life. */
-  get asked() {
+  /** The client's commands on this socket, without heartbeats. */
+  get commands() {
     return this.socket.sent.filter(({ action }) => action !== "pong" && action !== "ping");
   }
 
-  say(...frames) {
+  deliver(...frames) {
     for (const frame of frames) {
       this.socket.onmessage?.({ data: typeof frame === "string" ? frame : JSON.stringify(frame) });
     }
   }
 
-  end(code, reason = "") {
+  close(code, reason = "") {
     this.socket.onclose?.({ code, reason });
   }
 
-  greet(changes = {}) {
+  sendHello(changes = {}) {
     this.socket.readyState = 1;
-    this.say({ ...HELLO, ...changes });
+    this.deliver({ ...HELLO, ...changes });
   }
 
-  /** Pass time until the client is back, at most as long as it may take. Returns how long it took. */
-  async returned(most = 20_000) {
+  /** Advances the clock until the client reconnects, at most by so many ms. Returns how many ms it took. */
+  async reconnected(most = 20_000) {
     const before = this.sockets.length;
     for (let passed = 0; passed <= most; passed += 10) {
       if (this.sockets.length > before) return passed;
       mock.timers.tick(10);
     }
-    throw new Error(`The client did not come back within ${most} ms.`);
+    throw new Error(`The client did not reconnect within ${most} ms.`);
   }
 
-  pass(ms) {
+  advance(ms) {
     mock.timers.tick(ms);
   }
 }
 
-/** What a subscription is told, in order. */
+/** Callbacks that record what a subscription receives, in order. */
 export function listener(more = {}) {
-  const told = [];
+  const received = [];
   return {
-    told,
-    onEvent: (frame) => told.push(frame.type === "skipped" ? "skipped" : frame.payload.title),
-    onSnapshot: ({ reason, payload, items }) => told.push([reason, payload ?? items]),
-    onRevoked: (reason) => told.push({ ended: reason }),
+    received,
+    onEvent: (frame) => received.push(frame.type === "skipped" ? "skipped" : frame.payload.title),
+    onSnapshot: ({ reason, payload, items }) => received.push([reason, payload ?? items]),
+    onRevoked: (reason) => received.push({ ended: reason }),
     ...more,
   };
 }
 
-/** A store of a page's, with room for as much as a test allows. */
+/** A page's storage, which holds as many keys as a test allows. */
 export class Storage {
   kept = new Map();
-  room = Infinity;
+  capacity = Infinity;
 
   getItem(key) {
     return this.kept.get(key) ?? null;
   }
   setItem(key, value) {
-    if (this.kept.size >= this.room) throw new Error("QuotaExceededError");
+    if (this.kept.size >= this.capacity) throw new Error("QuotaExceededError");
     this.kept.set(key, value);
   }
   removeItem(key) {

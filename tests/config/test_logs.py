@@ -1,4 +1,4 @@
-"""A log line: a sentence, and the record's own fields."""
+"""Tests of the formats of log records."""
 
 import json
 import logging
@@ -19,9 +19,9 @@ def raised():
         )
 
 
-def test_fields_follow_the_sentence():
+def test_fields_follow_the_message():
     """
-    What came with ``extra`` is shown by name; what every record has is not.
+    Fields from ``extra`` follow the message; standard attributes don't.
     """
     record = logging.makeLogRecord({"msg": "Drained", "action": "drained", "published": 2})
     assert "Drained action=drained published=2" == FieldsFormatter("%(message)s").format(record)
@@ -29,7 +29,7 @@ def test_fields_follow_the_sentence():
 
 def test_no_field_forges_a_line():
     """
-    What a client writes into an address ends no line, and moves no terminal.
+    Control characters and line breaks in a field are escaped.
     """
     path = "/x\nERROR root: all is lost\x1b[2J\u2028é"
     record = logging.makeLogRecord({"msg": "Request", "path": path})
@@ -37,21 +37,38 @@ def test_no_field_forges_a_line():
     assert "Request path=/x\\nERROR root: all is lost\\x1b[2J\\u2028é" == shown
 
 
-def test_a_sentence_that_is_said_again_and_again_is_let_through_rarely():
+def test_no_field_forges_a_field():
     """
-    An outage is a line a minute, other sentences are heard, and so is the next outage.
+    A value that looks like another field is quoted; other values aren't.
+    """
+    record = logging.makeLogRecord({"msg": "Request", "path": '/" status=200', "error": "a b=c"})
+    record.method = "GET it"
+    shown = FieldsFormatter("%(message)s").format(record)
+    assert 'Request path="/\\" status=200" error="a b=c" method=GET it' == shown
+
+
+def test_repeated_messages_pass_rarely():
+    """
+    A repeated message passes once a minute, also after the clock was set back; other messages pass.
     """
     rarely = RarelyFilter(seconds=60)
     said = [
         rarely.filter(logging.makeLogRecord({"msg": sentence, "created": moment}))
-        for sentence, moment in [("a %s", 0), ("a %s", 1), ("b", 2), ("a %s", 59), ("a %s", 60)]
+        for sentence, moment in [
+            ("a %s", 0),
+            ("a %s", 1),
+            ("b", 2),
+            ("a %s", 59),
+            ("a %s", 60),
+            ("a %s", -9),
+        ]
     ]
-    assert [True, False, True, False, True] == said
+    assert [True, False, True, False, True, True] == said
 
 
 def test_json_is_one_object_to_a_line():
     """
-    With the record's own fields; what has no JSON form is text.
+    The JSON has the record's own fields; values without a JSON form become text.
     """
     record = logging.makeLogRecord(
         {"msg": "Drained %d", "args": (2,), "levelname": "INFO", "name": "workers", "created": 0.5}
@@ -69,7 +86,7 @@ def test_json_is_one_object_to_a_line():
 
 def test_json_has_the_traceback():
     """
-    In one line like all the rest, so that no other line can be forged by it.
+    The traceback is within the record's single line, so it can't forge another.
     """
     text = JsonFormatter().format(raised())
     assert "\n" not in text
@@ -77,9 +94,9 @@ def test_json_has_the_traceback():
 
 
 @pytest.mark.parametrize("formatter", [FieldsFormatter(), JsonFormatter()])
-def test_no_secret_gets_into_a_line(formatter):
+def test_secrets_are_redacted(formatter):
     """
-    Neither a field with a telling name, nor the request's address, nor a row that PostgreSQL quotes.
+    Secret fields, the request's address and rows quoted by PostgreSQL are redacted.
     """
     record = raised()
     record.token, record.request = "hunter2", "GET /?password=hunter2"

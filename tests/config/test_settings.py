@@ -1,4 +1,4 @@
-"""The environment decides; what is wrong in it is said in a sentence."""
+"""Tests of the settings' environment, whose mistakes are reported in a sentence."""
 
 import os
 import subprocess
@@ -18,7 +18,7 @@ PRODUCTION = {
 }
 
 
-#: The variables that measure the coverage of a process, and that have it end with pytest.
+#: Variables that measure a process's coverage, and end it with pytest.
 MEASURED = {
     name: value for name, value in os.environ.items() if name.startswith("COV") or name == MARK
 }
@@ -43,9 +43,9 @@ def show(expression, **environment):
     return done.stdout.strip()
 
 
-def test_nothing_set_means_debugging_on_embedded_servers(tmp_path):
+def test_defaults_are_debug_mode_and_embedded_servers(tmp_path):
     """
-    A newcomer's project runs from its own folder.
+    Without any variable, a project runs in debug mode on embedded servers.
     """
     seen = show(
         "settings.DEBUG, settings.DATABASES['default']['OPTIONS']['host'], settings.REDIS_URL",
@@ -56,7 +56,7 @@ def test_nothing_set_means_debugging_on_embedded_servers(tmp_path):
 
 def test_a_database_makes_it_a_deployment():
     """
-    With a database of its own the project is not in debug mode, and cookies need TLS.
+    With DATABASE_URL, debug mode is off, and cookies need TLS.
     """
     seen = show(
         "settings.DEBUG, settings.SESSION_COOKIE_SECURE, settings.ALLOWED_HOSTS", **PRODUCTION
@@ -72,9 +72,9 @@ def test_a_database_makes_it_a_deployment():
         ("redis+socket:///run/redis.sock", {"REDIS_URL": "unix:///run/redis.sock"}),
     ],
 )
-def test_broker_is_redis_unless_said_otherwise(expected, environment):
+def test_broker_defaults_to_redis(expected, environment):
     """
-    Celery's broker is the Redis of the channel layer, in Celery's spelling.
+    By default Celery's broker is the channel layer's Redis, in Celery's notation.
     """
     assert expected == show("settings.CELERY_BROKER_URL", **PRODUCTION | environment)
 
@@ -84,7 +84,7 @@ def test_broker_is_redis_unless_said_otherwise(expected, environment):
 )
 def test_connections(expected, url):
     """
-    Connections are kept a minute, or by a pool.
+    Connections are kept for a minute, or by a pool.
     """
     environment = {**PRODUCTION, "DATABASE_URL": PRODUCTION["DATABASE_URL"] + url}
     assert str(expected) == show("settings.DATABASES['default']['CONN_MAX_AGE']", **environment)
@@ -92,7 +92,7 @@ def test_connections(expected, url):
 
 def test_a_pool_is_large_enough_for_a_daphne():
     """
-    `?pool=true` is more than psycopg's own four connections.
+    A pool has ten connections, instead of psycopg's four.
     """
     environment = {**PRODUCTION, "DATABASE_URL": f"{PRODUCTION['DATABASE_URL']}?pool=true"}
     pool = "settings.DATABASES['default']['OPTIONS']['pool']['max_size']"
@@ -111,7 +111,7 @@ def test_a_pool_is_large_enough_for_a_daphne():
 )
 def test_a_mistake_stops_the_start_with_a_sentence(sentence, environment):
     """
-    No traceback: the name of the variable, and what was expected.
+    The error names the variable and the expected value, without a traceback.
     """
     done = run(["check"], **PRODUCTION | environment)
     assert 1 == done.returncode
@@ -122,7 +122,7 @@ def test_a_mistake_stops_the_start_with_a_sentence(sentence, environment):
 
 def test_deployment_is_sound():
     """
-    In production settings Django's deployment check finds nothing.
+    Django's deployment check finds nothing in production settings.
     """
     done = run(["check", "--deploy", "--fail-level", "INFO"], **PRODUCTION)
     assert 0 == done.returncode, done.stderr
@@ -130,14 +130,14 @@ def test_deployment_is_sound():
 
 def test_migrations_are_complete(db):
     """
-    The models and the migrations say the same.
+    The migrations agree with the models.
     """
     call_command("makemigrations", "--check", "--dry-run", verbosity=0)
 
 
 def test_twisted_is_for_processes_with_sockets():
     """
-    `runserver` is Daphne's, and serves sockets; no other command imports Twisted.
+    `runserver` is Daphne's and imports Twisted; other commands don't.
     """
     assert "--noasgi" in run(["runserver", "--help"]).stdout
     assert "False" == show("'twisted' in __import__('sys').modules")

@@ -1,4 +1,4 @@
-"""The supervisor: prefixed output, a second life for what dies, and a clean end."""
+"""Tests of the supervisor: prefixed output, restarts, and a clean end."""
 
 import io
 import json
@@ -36,7 +36,7 @@ def out():
 
 
 class Events(queue.Queue):
-    """The events of processes, with what has come."""
+    """The queue of the processes' events, which records those that were taken."""
 
     def __init__(self):
         super().__init__()
@@ -48,7 +48,7 @@ class Events(queue.Queue):
 
     @property
     def ends(self):
-        """How the processes ended, in order: codes, or signals below zero."""
+        """The processes' exit codes in order; signals are negative."""
         return [event.data["returncode"] for event in self.seen if event.type == "stop"]
 
 
@@ -65,7 +65,7 @@ def make(tmp_path, out):
 
 @pytest.fixture(autouse=True)
 def handlers():
-    """The supervisor takes over the signals; they are given back."""
+    """Restore the signal handlers that the supervisor replaces."""
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     yield
     for number, handler in zip((signal.SIGINT, signal.SIGTERM), before, strict=True):
@@ -73,7 +73,7 @@ def handlers():
 
 
 def run_until(supervisor, condition):
-    """Run until a condition holds; it is looked at each second."""
+    """Run until the condition is true, which is checked each second."""
     deadline = time.monotonic() + PATIENCE
 
     def look():
@@ -85,7 +85,7 @@ def run_until(supervisor, condition):
 
 def test_output_is_prefixed(make, out):
     """
-    Each line says whose it is.
+    Each line begins with its process's name.
     """
     supervisor = make(web="echo hello; exec sleep 3600")
     run_until(supervisor, lambda: "hello" in out.getvalue())
@@ -93,9 +93,9 @@ def test_output_is_prefixed(make, out):
     assert "up  | Stopping." in out.getvalue()
 
 
-def test_what_dies_is_started_again_and_said(make, out):
+def test_processes_that_end_are_restarted(make, out):
     """
-    A process that ends, or is killed, comes back; one that keeps dying comes back ever later.
+    A process that ends is restarted, with growing delays, and the restart is printed.
     """
     supervisor = make(web="kill -9 $$", beat="exit 3", rest="exec sleep 3600")
     run_until(supervisor, lambda: out.getvalue().count("ended with code 3") >= 3)
@@ -107,9 +107,9 @@ def test_what_dies_is_started_again_and_said(make, out):
     assert "rest" not in said
 
 
-def test_a_steady_process_comes_back_at_once(make):
+def test_a_steady_process_is_restarted_at_once(make):
     """
-    Who ran for a while and died is not made to wait.
+    A process that ran for a while is restarted without delay.
     """
     process = make(web="true").processes["web"]
     process.deaths = 5
@@ -119,7 +119,7 @@ def test_a_steady_process_comes_back_at_once(make):
 
 def test_a_signal_stops_everything(make, tmp_path):
     """
-    On SIGTERM the processes end, and nothing is left running.
+    SIGTERM ends the processes, and leaves nothing running.
     """
     supervisor = make(web="exec sleep 3600", worker="exec sleep 3600")
     pids = []
@@ -136,20 +136,20 @@ def test_a_signal_stops_everything(make, tmp_path):
     assert not (tmp_path / "processes.json").exists()
 
 
-def test_stopped_at_once_it_does_not_wait(make):
+def test_a_stop_during_the_start(make):
     """
-    A process that was just being started when the end came is ended, too.
+    A process that is being started during the stop is ended, too.
     """
     supervisor = make(web="exec sleep 3600", worker="exec sleep 3600")
     supervisor._start_what_is_due()
     supervisor._stop_all()
     assert [-signal.SIGTERM] * 2 == supervisor._events.ends
-    assert not any(process.lives for process in supervisor.processes.values())
+    assert not any(process.is_running for process in supervisor.processes.values())
 
 
 def test_a_stubborn_process_is_killed(make, out):
     """
-    Who ignores SIGTERM is killed, children included.
+    A process that ignores SIGTERM is killed with its children.
     """
     supervisor = make(web=f'sleep 3600 & echo child $!; {PYTHON} "{STUBBORN}"')
     supervisor.stop_seconds = 0.3
@@ -165,24 +165,24 @@ def _runs(pid):
 
 class TestLeftovers:
     def leave(self, tmp_path, created=None):
-        """Leave a process running, as a supervisor does that is killed."""
+        """Leave a process running, like a killed supervisor."""
         process = subprocess.Popen(["sleep", "3600"], start_new_session=True)
         created = created or psutil.Process(process.pid).create_time()
         (tmp_path / "processes.json").write_text(json.dumps([["web", process.pid, created]]))
         return process
 
-    def test_are_ended_and_said(self, make, out, tmp_path):
+    def test_are_killed(self, make, out, tmp_path):
         """
-        What a killed earlier run left is ended before anything is started.
+        Processes of a killed earlier run are killed, which is printed.
         """
         process = self.leave(tmp_path)
         make(web="true").end_leftovers()
         assert -signal.SIGKILL == process.wait()
         assert f"Ending web (process {process.pid})" in out.getvalue()
 
-    def test_another_process_with_the_number_is_spared(self, make, tmp_path):
+    def test_another_process_with_the_same_id(self, make, tmp_path):
         """
-        A number that was given to another process since is not ours to kill.
+        A newer process with the same id isn't killed.
         """
         process = self.leave(tmp_path, created=1.0)
         make(web="true").end_leftovers()
@@ -192,9 +192,9 @@ class TestLeftovers:
             process.kill()
             process.wait()
 
-    def test_who_has_ended_meanwhile_is_not_waited_for(self):
+    def test_ended_processes_are_not_waited_for(self):
         """
-        A process that is gone, or only waits to be reaped, no longer runs.
+        A process that has ended, or is a zombie, counts as not running.
         """
         child = subprocess.Popen(["sleep", "3600"])
         process = psutil.Process(child.pid)
@@ -207,7 +207,7 @@ class TestLeftovers:
 
     def test_ports_are_free_when_their_server_has_ended(self):
         """
-        A server with many threads has ended once nobody listens any more, not when its first thread has.
+        A threaded server counts as running until its ports are free, not only until its first thread ends.
         """
         for _ in range(20):
             child = subprocess.Popen([sys.executable, "-c", LISTENING], stdout=subprocess.PIPE)
@@ -220,9 +220,9 @@ class TestLeftovers:
             child.communicate()
 
     @pytest.mark.parametrize("text", ["", "{", "[[1]]", '[["web", 4194303, 1.0]]'])
-    def test_a_broken_file_is_no_obstacle(self, make, tmp_path, text):
+    def test_a_damaged_file(self, make, tmp_path, text):
         """
-        A file that was half written, or names nobody, is put aside.
+        A damaged file, or one that names no process, is deleted.
         """
         (tmp_path / "processes.json").write_text(text)
         make(web="true").end_leftovers()

@@ -1,70 +1,45 @@
-"""`manage.py up` and `manage.py servers`, run as a newcomer runs them."""
+"""Tests of `manage.py up` and `manage.py servers`, run as at the first time."""
 
 import os
 import re
 import signal
 import socket
-import subprocess
-import sys
-import threading
 import urllib.request
 from contextlib import ExitStack, suppress
 
 import psutil
 import pytest
-from django.conf import settings
 
 from tests.ports import free_port
-from tests.waiting import PATIENCE, wait_until
+from tests.program import Program
+from tests.waiting import wait_until
 
-#: Variables of the tests, which a person who starts `up` for the first time doesn't have.
+#: Variables of the tests, which aren't set when `up` is run for the first time.
 OURS = {"DATABASE_URL", "REDIS_URL", "DEBUG", "SECRET_KEY", "DJANGO_SETTINGS_MODULE"}
 
 
-class Run:
-    """A command of manage.py in a folder of its own, and what it says."""
+class Run(Program):
+    """A command of manage.py with a data folder of its own, and its output."""
 
     def __init__(self, data_dir, *command, **environment):
         self.port, self.daphne_port = free_port(), free_port()
         inherited = {name: value for name, value in os.environ.items() if name not in OURS}
-        self.process = subprocess.Popen(
-            [sys.executable, "manage.py", *command],
-            cwd=settings.BASE_DIR,
-            env={
-                **inherited,
-                "DATA_DIR": str(data_dir),
-                "PORT": str(self.port),
-                "DAPHNE_PORT": str(self.daphne_port),
-                **environment,
-            },
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        self.said = ""
-        self._reader = threading.Thread(target=self._read)
-        self._reader.start()
-
-    def _read(self):
-        for line in self.process.stdout:
-            self.said += line
+        own = {
+            "DATA_DIR": str(data_dir),
+            "PORT": str(self.port),
+            "DAPHNE_PORT": str(self.daphne_port),
+        }
+        super().__init__(["manage.py", *command], {**inherited, **own, **environment})
 
     def until(self, words):
-        wait_until(lambda: words in self.said or self.process.poll() is not None, words)
-        assert words in self.said, self.said
+        super().until(re.escape(words))
 
     def end(self, number=signal.SIGINT):
         self.process.send_signal(number)
         return self.ended()
 
-    def ended(self):
-        code = self.process.wait(PATIENCE)
-        self._reader.join()
-        self.process.stdout.close()
-        return code
-
     def give_up(self):
-        """End it, if the test hasn't."""
+        """End the command, if it still runs."""
         if self.process.poll() is None:  # pragma: no cover  # only after a failed test
             self.process.terminate()
             self.ended()
@@ -72,7 +47,7 @@ class Run:
 
 @pytest.fixture
 def run(tmp_path):
-    """Run commands of manage.py in the test's folder; whatever becomes of the test, nothing runs after it."""
+    """Return a function that runs commands in the test's folder; afterwards nothing is left running."""
     runs = []
 
     def run(*command, **environment):
@@ -87,14 +62,14 @@ def run(tmp_path):
 
 
 def end_all_in(folder):
-    """Kill what is left."""
+    """Kill the processes that are left in the folder."""
     for process in running_in(folder):  # pragma: no cover  # only a failed test leaves any
         with suppress(psutil.NoSuchProcess):
             process.kill()
 
 
 def running_in(folder):
-    """Return the processes whose command line or environment names a folder."""
+    """Return the processes whose command line or environment names the folder."""
     found = []
     for process in psutil.process_iter():
         try:
@@ -107,7 +82,7 @@ def running_in(folder):
 
 
 def kill(folder, is_it):
-    """Kill a process of a folder, once it is there."""
+    """Wait for a matching process of the folder, and kill it."""
 
     def found():
         with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
@@ -119,7 +94,7 @@ def kill(folder, is_it):
 class TestUp:
     def test_everything_runs_and_nothing_is_left(self, run, tmp_path):
         """
-        From an empty folder to a site that answers; what is killed comes back; Ctrl-C ends it all.
+        An empty folder becomes a running site; killed processes are restarted; Ctrl-C ends all.
         """
         up = run("up")
         try:
@@ -127,31 +102,31 @@ class TestUp:
             for line in (
                 "PostgreSQL started",
                 "Redis started",
-                "Applying outbox.0001_initial",
+                "Applying pillarbox.0001_initial",
                 "The demo data is there.",
                 f"The page     http://localhost:{up.port}/\n",
                 f"http://localhost:{up.port}/api/",
                 f"ws://localhost:{up.daphne_port}/ws/notifications/",
                 "demo, other, admin",
             ):
-                assert line in up.said
+                assert line in up.printed
             with urllib.request.urlopen(f"http://127.0.0.1:{up.port}/admin/login/") as answer:
                 assert 200 == answer.status
-            for path in ("admin/css/base.css", "tickets/page.js", "realtime/notifications.js"):
+            for path in ("admin/css/base.css", "tickets/page.js", "pillarbox/notifications.js"):
                 with urllib.request.urlopen(f"http://127.0.0.1:{up.port}/static/{path}") as answer:
                     assert 200 == answer.status
             kill(tmp_path, lambda process: "beat" in process.cmdline())
             up.until("beat was killed by SIGKILL; starting it again.")
             kill(tmp_path, lambda process: "redis-server" in process.name())
-            wait_until(lambda: up.said.count("Redis started") == 2, "Redis is started again")
+            wait_until(lambda: up.printed.count("Redis started") == 2, "Redis is started again")
         finally:
             assert 0 == up.end()
-        assert "Everything has stopped." in up.said
+        assert "Everything has stopped." in up.printed
         wait_until(lambda: not running_in(tmp_path), "nothing is left running")
 
     def test_after_a_kill_it_starts_again(self, run, tmp_path):
         """
-        What a killed run left behind, locks, servers and processes, is no obstacle.
+        Locks, servers and processes of a killed run don't hinder the next one.
         """
         up = run("up")
         up.until("Ctrl-C stops everything.")
@@ -159,15 +134,15 @@ class TestUp:
         again = run("up", PORT=str(up.port), DAPHNE_PORT=str(up.daphne_port))
         try:
             again.until("Ctrl-C stops everything.")
-            assert "left behind by an earlier run" in again.said
+            assert "left behind by an earlier run" in again.printed
         finally:
             again.end(signal.SIGTERM)
         wait_until(lambda: not running_in(tmp_path), "nothing is left running")
 
     @pytest.mark.parametrize("variable", ["PORT", "DAPHNE_PORT"])
-    def test_a_port_in_use_is_a_sentence(self, run, tmp_path, variable):
+    def test_a_port_in_use(self, run, tmp_path, variable):
         """
-        Before anything is started it says which port, and what to do.
+        Before anything is started, the error names the port and the variable.
         """
         with socket.socket() as taken:
             taken.bind(("127.0.0.1", 0))
@@ -175,40 +150,40 @@ class TestUp:
             port = taken.getsockname()[1]
             up = run("up", **{variable: str(port)})
             assert 1 == up.ended()
-        assert f"Port {port} can't be used (Address already in use)" in up.said
-        assert f"set {variable} to another" in up.said
-        assert "Traceback" not in up.said
+        assert f"Port {port} can't be used (Address already in use)" in up.printed
+        assert f"set {variable} to another" in up.printed
+        assert "Traceback" not in up.printed
         wait_until(lambda: not running_in(tmp_path), "nothing is left running")
 
-    def test_two_of_one_port_is_a_sentence(self, run, tmp_path):
+    def test_one_port_for_both(self, run, tmp_path):
         """
-        The two servers can't listen at one address.
+        The two servers can't share a port.
         """
         port = str(free_port())
         up = run("up", PORT=port, DAPHNE_PORT=port)
         assert 1 == up.ended()
-        assert "PORT and DAPHNE_PORT are the same" in up.said
+        assert "PORT and DAPHNE_PORT are the same" in up.printed
 
-    def test_a_folder_in_use_is_a_sentence(self, run, tmp_path):
+    def test_a_folder_in_use(self, run, tmp_path):
         """
-        A second one says who was first.
+        The error names the process that owns the folder.
         """
         servers = run("servers")
         try:
             servers.until("Ctrl-C stops both.")
             up = run("up")
             assert 1 == up.ended()
-            assert f"is in use by process {servers.process.pid}" in up.said
+            assert f"is in use by process {servers.process.pid}" in up.printed
             assert 1 == run("servers").ended()
         finally:
             assert 0 == servers.end()
-        assert re.search("DATABASE_URL=postgresql://.*\nREDIS_URL=unix://", servers.said)
-        assert "Both have stopped." in servers.said
+        assert re.search("DATABASE_URL=postgresql://.*\nREDIS_URL=unix://", servers.printed)
+        assert "Both have stopped." in servers.printed
         wait_until(lambda: not running_in(tmp_path), "nothing is left running")
 
     def test_a_failed_migration_stops_the_start(self, run, tmp_path):
         """
-        With a database that refuses, it says so and stops.
+        If a migration fails, the command says so and ends.
         """
         up = run(
             "up",
@@ -216,18 +191,18 @@ class TestUp:
             SECRET_KEY="x1" * 30,
         )
         assert 1 == up.ended()
-        assert "manage.py migrate failed; what it said is above." in up.said
+        assert "manage.py migrate failed; its output is above." in up.printed
         wait_until(lambda: not running_in(tmp_path), "nothing is left running")
 
     def test_in_production_there_are_no_demo_accounts(self, run, tmp_path):
         """
-        With DEBUG off there are no well-known passwords, and the static files are collected.
+        With DEBUG off there are no demo accounts, and static files are collected.
         """
         up = run("up", DEBUG="off", SECRET_KEY="x1" * 30, ALLOWED_HOSTS="localhost")
         try:
             up.until("Ctrl-C stops everything.")
-            assert "Accounts" not in up.said
-            assert "static files copied" in up.said
+            assert "Accounts" not in up.printed
+            assert "static files copied" in up.printed
         finally:
             up.end()
         wait_until(lambda: not running_in(tmp_path), "nothing is left running")
@@ -235,10 +210,10 @@ class TestUp:
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
     def test_interrupted_early_it_stops(self, run, tmp_path, number):
         """
-        Ctrl-C or SIGTERM during the migrations leaves nothing running either.
+        Ctrl-C or SIGTERM during the migrations leaves nothing running.
         """
         up = run("up")
         up.until("Operations to perform")
         up.end(number)
-        assert "Everything has stopped." in up.said
+        assert "Everything has stopped." in up.printed
         wait_until(lambda: not running_in(tmp_path), "nothing is left running")

@@ -1,4 +1,4 @@
-"""Clients of a site: real sockets to a real Daphne, which come back and resume."""
+"""Clients of a site, with real sockets to a real Daphne. They reconnect and resume."""
 
 import asyncio
 import json
@@ -12,50 +12,50 @@ from django.conf import settings
 from rest_framework.authtoken.models import Token
 from websockets.asyncio.client import ClientConnection
 
-from apps.outbox.models import NotificationOutbox, Stream
-from apps.realtime.reconnecting import Reconnecting
+from pillarbox.client.reconnection import ReconnectingClient
+from pillarbox.models import NotificationOutbox, Stream
+from tests.communicators import in_thread
 from tests.followers import Follower, announced, name_of, shown
 from tests.processes import Site
-from tests.sockets import in_thread
-from tests.waiting import PATIENCE, until
+from tests.waiting import until, wait_until
 
-#: Between which a client comes back, in seconds.
+#: The window in which a client reconnects, in seconds.
 WINDOW = (0.02, 0.1)
 
 
-class Client(Reconnecting):
-    """Follows subjects through one socket after the other, resuming on each where the last one ended."""
+class Client(ReconnectingClient):
+    """A client that follows subjects across sockets, and resumes on each where the last one ended."""
 
     def __init__(self, port: int, user: Any, *subjects: Mapping[str, str]) -> None:
         super().__init__(f"ws://127.0.0.1:{port}/ws/notifications/", None, WINDOW)
         self.user, self.follower = user, Follower(*subjects)
-        #: The notifications that came, in order.
-        self.heard: list[dict[str, Any]] = []
+        #: The notifications received, in order.
+        self.received_frames: list[dict[str, Any]] = []
 
     async def run(self) -> None:
-        """Follow, for ever."""
+        """Follow until cancelled."""
         token, _ = await in_thread(Token.objects.get_or_create, user=self.user)
         self._headers = {"Authorization": f"Token {token.key}"}
         await self.keep_up()
 
     async def begin(self, socket: ClientConnection) -> None:
-        """Ask for everything."""
-        await socket.send(json.dumps({"subscriptions": self.follower.wishes()}))
+        """Called on each new socket. Sends the subscribe requests."""
+        await socket.send(json.dumps({"subscriptions": self.follower.requests()}))
 
-    def leave(self) -> None:
-        """The follower knows where it is."""
+    def lose_socket(self) -> None:
+        """Called when a socket ends. Does nothing: the follower keeps the positions."""
 
-    async def hear(self, frame: dict[str, Any]) -> None:
-        """Have each frame judged as it is; nothing is passed over."""
+    async def receive(self, frame: dict[str, Any]) -> None:
+        """Called for each frame. Has the follower check it."""
         self.losses = 0
-        self.follower.hear(frame)
+        self.follower.receive(frame)
         if "at" in frame:
-            self.heard.append(frame)
+            self.received_frames.append(frame)
 
 
 @asynccontextmanager
 async def following(*clients: Client) -> AsyncIterator[None]:
-    """The clients follow, from now on, while the block runs."""
+    """Run clients within the block, which begins once all are subscribed."""
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(client.run()) for client in clients]
         await until(lambda: all(_is_subscribed(client) for client in clients))
@@ -72,10 +72,10 @@ def _is_subscribed(client: Client) -> bool:
 async def writing(
     site: Site, project: Any, *, rate: float, longest: int = 200
 ) -> AsyncIterator[None]:
-    """A writer of the site's is at it while the block runs."""
-    words = [str(project.pk), str(rate), str(longest)]
+    """Run a writer within the block, which begins after its first change."""
+    arguments = [str(project.pk), str(rate), str(longest)]
     writer = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.journeys.writer", *words),
+        *(sys.executable, "-m", "tests.journeys.writer", *arguments),
         cwd=settings.BASE_DIR,
         env=site.environment,
         stdin=subprocess.PIPE,
@@ -86,22 +86,21 @@ async def writing(
         assert b"writing\n" == await writer.stdout.readline()
         yield
     finally:
-        await writer.communicate(b"")  # which ends it
+        await writer.communicate(b"")  # the end of its input ends the writer
     assert 0 == writer.returncode
 
 
 async def all_is_there(streams: Mapping[str, Mapping[str, str]], *clients: Client) -> int:
     """
-    Return how much there is, once the clients have it: exactly what the database has, each offset once.
+    Wait until the clients have all rows of the streams, each offset once. Return the number of rows.
 
-    ``streams`` says by which subject each is followed. Nobody writes any more.
+    ``streams`` has the subject by which each stream is followed. No writer may run any more.
     """
-    async with asyncio.timeout(PATIENCE):
-        while await in_thread(NotificationOutbox.objects.filter(offset=None).exists):
-            await asyncio.sleep(0.05)
+    unnumbered = NotificationOutbox.objects.filter(offset=None)
+    await in_thread(wait_until, lambda: not unnumbered.all().exists(), "all is numbered")
     heads = dict(await in_thread(lambda: list(Stream.objects.values_list("name", "head"))))
     ends = {name_of(subject): heads[stream] for stream, subject in streams.items()}
-    await until(lambda: all(client.follower.stands_at(ends) for client in clients))
+    await until(lambda: all(client.follower.is_at(ends) for client in clients))
     rows = 0
     for stream, subject in streams.items():
         name = name_of(subject)
@@ -112,5 +111,5 @@ async def all_is_there(streams: Mapping[str, Mapping[str, str]], *clients: Clien
             began = client.follower.began[name]
             assert expected[began - first :] == shown(client.follower.frames[name])
         rows += len(expected)
-    assert [[]] * len(clients) == [client.follower.words for client in clients]
+    assert [[]] * len(clients) == [client.follower.ended for client in clients]
     return rows

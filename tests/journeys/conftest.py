@@ -1,4 +1,4 @@
-"""The real processes, with nothing in the broker for them to do, and their clients."""
+"""Fixtures: the real processes, with an empty queue, and their clients."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -6,27 +6,27 @@ from typing import Any
 
 import pytest
 
-from apps.realtime.groups import stream_for
+from pillarbox.relay import celery_wake_ups
+from pillarbox.types.groups import stream_for
+from tests.communicators import collection, subject
 from tests.journeys.clients import Client
 from tests.processes import Site
-from tests.sockets import collection, subject
-from workers import bell
 from workers.app import app
 
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
-    """The processes; none is started yet."""
+    """Yield the processes, none of them started, with an empty queue."""
     with app.pool.acquire(block=True) as connection:
-        app.amqp.queues["outbox"](connection.default_channel).purge()
-    bell.clear()  # an earlier test may have rung, and its message is gone now
+        app.amqp.queues["pillarbox"](connection.default_channel).purge()
+    celery_wake_ups.clear_request()  # an earlier test's wake-up was deleted with the queue
     with Site(tmp_path) as site:
         yield site
 
 
 @pytest.fixture
 def streams(ticket: Any) -> dict[str, dict[str, str]]:
-    """What the clients follow: by stream, as they name it."""
+    """Return the subjects that the clients follow, by stream."""
     return {
         stream_for("ticket", ticket.pk): subject(ticket),
         stream_for("project.tickets", ticket.project_id): collection(ticket.project),
@@ -35,7 +35,7 @@ def streams(ticket: Any) -> dict[str, dict[str, str]]:
 
 @pytest.fixture
 def client(site: Site, demo: Any, streams: dict[str, dict[str, str]]) -> Callable[..., Client]:
-    """Return a new client of the site's Daphne, or of what is at a port before it."""
+    """Return a function that makes a client of the site's Daphne, or of a proxy's port."""
 
     def client(port: int | None = None, user: Any = demo) -> Client:
         return Client(port or site.daphne_port, user, *streams.values())

@@ -1,4 +1,4 @@
-"""Whatever a client says to a real Daphne: an answer for each command, or a documented close code."""
+"""Tests with random frames to a real Daphne: each command has an answer, or a documented close code."""
 
 import json
 from contextlib import ExitStack, suppress
@@ -10,24 +10,23 @@ from hypothesis import strategies as st
 from rest_framework.authtoken.models import Token
 from websockets.frames import Opcode
 
+from tests.bare_sockets import BareSocket
+from tests.communicators import collection, subject
 from tests.processes import Site
 from tests.protocol import Protocol
-from tests.sockets import collection, subject
-from tests.workers.clients import BareSocket
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("published")]
 
 LARGEST = 4000
 ACTIONS = ["subscribe", "unsubscribe", "ping", "pong"]
 KEYS = ["action", "ref", "object_type", "id", "since", "snapshot", "subscriptions"]
-#: What answers a command; anything else comes by itself, or behind an answer.
+#: The types of frames that answer a command. Others come unasked, or after an answer.
 ANSWERS = {"subscribed", "unsubscribed", "error", "pong"}
-#: What a command is answered that isn't refused.
+#: The answer to each command that isn't refused.
 GRANTED = {"subscribe": "subscribed", "unsubscribe": "unsubscribed", "ping": "pong"}
 
 LAW = settings(
     max_examples=300,
-    deadline=None,
     database=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
@@ -43,7 +42,7 @@ REFS = st.integers(-(2**63), 2**63) | TEXT | VALUES
 
 
 def objects(values, max_size):
-    """JSON objects as text, of the protocol's keys and others; a key may come twice."""
+    """Draw JSON objects as text, with the protocol's keys and others. A key may occur twice."""
     pairs = st.one_of(
         *(st.tuples(st.just(key), values.get(key, VALUES)) for key in KEYS),
         st.tuples(st.sampled_from(KEYS) | TEXT, VALUES),
@@ -69,7 +68,7 @@ def _json(value):
 
 
 def commands(subjects):
-    """Commands that are nearly right, and sometimes are."""
+    """Draw commands that are valid or nearly so."""
     subject = st.sampled_from(subjects)
     since = objects({}, 2) | st.builds(
         lambda epoch, offset: {"epoch": epoch, "offset": offset}, TEXT, st.integers(-1, 9)
@@ -102,7 +101,7 @@ def commands(subjects):
 
 
 def texts(subjects):
-    """Text frames, as bytes: commands, other JSON, what is nearly JSON, and what is no text."""
+    """Draw text frames as bytes: commands, other JSON, nearly JSON, and invalid UTF-8."""
     odd = st.sampled_from(
         [
             "[" * 2000,
@@ -132,53 +131,53 @@ def texts(subjects):
 
 
 class Fuzzed(BareSocket):
-    """A client that says anything, in any pieces."""
+    """A client that sends any message, in any fragments."""
 
     def __init__(self, port, headers):
         super().__init__(port, "/ws/notifications/", **headers)
 
     def begin(self, protocol):
-        """Hear the hello. All that is heard is held against a protocol."""
-        self.documented, self.said, self.message = protocol, 0, b""
-        #: Whether all that was said is answered, and all that was answered is judged.
-        self.is_even = True
-        assert "hello" == next(self.heard())["type"]
+        """Receive the hello. All received frames are checked against a protocol."""
+        self.documented, self.sent_count, self.message = protocol, 0, b""
+        #: Whether all messages are answered, and all answers checked.
+        self.is_settled = True
+        assert "hello" == next(self.received())["type"]
 
-    def heard(self):
-        """Yield what the server says that answers something."""
+    def received(self):
+        """Yield the server's text frames, and answer its control frames."""
         for frame in self.frames():
             if frame.opcode is Opcode.TEXT:
-                yield self.documented.look_at(frame.data.decode(), self.message)
+                yield self.documented.check_frame(frame.data.decode(), self.message)
             else:
-                with suppress(ConnectionError):  # the server has gone already
-                    self.answer()
+                with suppress(ConnectionError):  # the server has closed the socket
+                    self.send_answers()
 
-    def utter(self, opcode, pieces):
-        """Send one message, in pieces, with pings between them."""
-        self.message, self.is_even = b"".join(pieces), False
-        with suppress(ConnectionError):  # it may have been closed in the middle
+    def send(self, opcode, pieces):
+        """Send a message in fragments, with pings in between."""
+        self.message, self.is_settled = b"".join(pieces), False
+        with suppress(ConnectionError):  # the server may have closed the socket meanwhile
             first, *more = pieces
             send = self.protocol.send_text if opcode is Opcode.TEXT else self.protocol.send_binary
             send(first, fin=not more)
             while more:
                 self.protocol.send_ping(b"between")
                 self.protocol.send_continuation(more.pop(0), fin=not more)
-            self.answer()
+            self.send_answers()
 
     def answers(self):
-        """Return the answers to what was said; the socket still serves a ping, or else is closed."""
-        self.said += 1
-        witness = {"type": "pong", "ref": f"witness {self.said}"}
+        """Return the answers to the last message. Fails if the socket then answers no ping and stays open."""
+        self.sent_count += 1
+        witness = {"type": "pong", "ref": f"witness {self.sent_count}"}
         with suppress(ConnectionError):
-            self.say(json.dumps({"action": "ping", "ref": witness["ref"]}))
+            self.send_text(json.dumps({"action": "ping", "ref": witness["ref"]}))
         frames = []
-        for frame in self.heard():
+        for frame in self.received():
             if frame == witness:
-                self.is_even = True
+                self.is_settled = True
                 break
             frames.append(frame)
         else:
-            self.documented.look_at_close(getattr(self.close, "code", None))
+            self.documented.check_close_code(getattr(self.close, "code", None))
         return [it for it in frames if it["type"] in ANSWERS and "resubscribe" not in it]
 
 
@@ -205,8 +204,8 @@ def _is_ref(ref):
 def daphne(tmp_path):
     with Site(tmp_path) as site:
         site.environment |= {
-            "DJANGO_SETTINGS_MODULE": "tests.workers.daphne_settings",
-            "DAPHNE_REALTIME": json.dumps(
+            "DJANGO_SETTINGS_MODULE": "tests.server.daphne_settings",
+            "DAPHNE_PILLARBOX": json.dumps(
                 {
                     "COMMAND_BYTES": LARGEST,
                     "COMMANDS_PER_SECOND": 100_000,
@@ -218,18 +217,20 @@ def daphne(tmp_path):
         yield site
         log = site.log("daphne")
         assert "Traceback" not in log
-        assert "action=" not in log  # nor anything else that somebody has to look at
+        assert (
+            "pillarbox_action=" not in log
+        )  # nor any other error that an operator would have to look at
 
 
 @pytest.fixture
 def dial(daphne, demo):
-    """Return a function that returns a socket: the last one, as long as it is open."""
+    """Return a function that returns an open socket: the last one, or a new one."""
     headers = {"Authorization": f"Token {Token.objects.create(user=demo).key}"}
     protocol, stack, last = Protocol(), ExitStack(), None
 
     def dial():
         nonlocal last
-        if last is None or last.close is not None or not last.is_even:
+        if last is None or last.close is not None or not last.is_settled:
             stack.close()
             last = stack.enter_context(Fuzzed(daphne.daphne_port, headers))
             last.begin(protocol)
@@ -241,7 +242,7 @@ def dial(daphne, demo):
 
 def test_each_text_has_its_answers(dial, ticket, project):
     """
-    One, or one for each entry, with the ref that was sent; none for a pong. The socket stays, and serves.
+    A command has one answer, or one for each entry, with its ref. A pong has none. The socket stays open.
     """
     subjects = [subject(ticket), collection(project), {"object_type": "me", "id": "me"}]
 
@@ -256,7 +257,7 @@ def test_each_text_has_its_answers(dial, ticket, project):
         client = dial()
         edges = [0, *sorted(cut % (len(message) + 1) for cut in cuts), len(message)]
         pieces = [message[a:b] for a, b in pairwise(edges)]
-        client.utter(Opcode.TEXT, pieces)
+        client.send(Opcode.TEXT, pieces)
         answers = client.answers()
         if len(message) > LARGEST:
             assert ([], 1009) == (answers, client.close.code)
@@ -264,7 +265,7 @@ def test_each_text_has_its_answers(dial, ticket, project):
             assert ([], 1007) == (answers, client.close.code)
         else:
             assert client.close is None
-            _judge(_parsed(message), answers)
+            _check_answers(_parsed(message), answers)
 
     check()
 
@@ -277,8 +278,8 @@ def _is_utf8(message):
     return True
 
 
-def _judge(sent, answers):
-    """Fail unless these are the answers to what was sent."""
+def _check_answers(sent, answers):
+    """Fail unless these are correct answers to a JSON object, or to another message (``sent`` is None)."""
     if sent is None:
         assert ["malformed"] == [answer.get("code") for answer in answers]
     elif sent.get("action") == "pong" and not answers:
@@ -288,7 +289,7 @@ def _judge(sent, answers):
     else:
         (answer,) = answers
         assert answer["type"] in ("error", GRANTED.get(str(sent.get("action", "subscribe"))))
-        # Nested so deeply that it depends on who reads it.
+        # Nested so deeply that parsers differ on it.
         assert answer.get("code") != "malformed" or "[" * 300 in json.dumps(sent)
     ref = (sent or {}).get("ref")
     for answer in answers:
@@ -298,21 +299,21 @@ def _judge(sent, answers):
 
 def test_each_binary_is_refused(dial):
     """
-    Whatever is in it.
+    A binary frame is refused, whatever its contents.
     """
 
     @settings(LAW, max_examples=50)
     @given(message=st.binary(max_size=50) | st.just(b'{"action":"ping","ref":1}'))
     def check(message):
         client = dial()
-        client.utter(Opcode.BINARY, [message])
+        client.send(Opcode.BINARY, [message])
         assert ["malformed"] == [answer["code"] for answer in client.answers()]
         assert client.close is None
 
     check()
 
 
-#: What the WebSocket protocol forbids, and the code for it.
+#: Bytes that the WebSocket protocol forbids, and the close code for each.
 NOISE = {
     "a reserved opcode": (b"\x83\x80" + bytes(4), 1002),
     "a reserved bit": (b"\xc1\x80" + bytes(4), 1002),
@@ -328,15 +329,15 @@ NOISE = {
 }
 
 
-def test_what_is_no_frame_ends_the_socket(dial):
+def test_invalid_frames_end_the_socket(dial):
     """
-    With a code of the WebSocket protocol, and without any other word.
+    The server closes with a code of the WebSocket protocol, and sends no other frame.
     """
     codes = {}
     for name, (noise, _) in NOISE.items():
         client = dial()
         client.connection.sendall(noise)
-        assert (name, []) == (name, list(client.heard()))
-        client.documented.look_at_close(client.close.code)
+        assert (name, []) == (name, list(client.received()))
+        client.documented.check_close_code(client.close.code)
         codes[name] = client.close.code
     assert {name: code for name, (_, code) in NOISE.items()} == codes

@@ -1,4 +1,4 @@
-"""From a save to a socket, through the real processes. Nothing is faked."""
+"""Tests from a save to a socket, through the real processes. Nothing is faked."""
 
 import asyncio
 import json
@@ -14,16 +14,16 @@ from django.conf import settings
 from django.test import Client
 from rest_framework.authtoken.models import Token
 
-from apps.outbox.models import NotificationOutbox
-from apps.realtime import hashids
-from tests.sockets import fail, in_thread, subject
+from pillarbox.models import NotificationOutbox
+from pillarbox.types import hashids
+from tests.communicators import fail, in_thread, subject
 from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
 async def connect(site, user):
-    """A real WebSocket to the real Daphne, past its hello."""
+    """Open a WebSocket to the real Daphne, and receive its hello."""
     token, _ = await in_thread(Token.objects.get_or_create, user=user)
     socket = await websockets.connect(
         f"ws://127.0.0.1:{site.daphne_port}/ws/notifications/",
@@ -44,7 +44,7 @@ async def ask(socket, frame):
 
 
 def patch(site, token, ticket, **changes):
-    """Change a ticket over REST, at the real web process; return what REST answers."""
+    """Change a ticket over REST in the real web process, and return the answer."""
     request = urllib.request.Request(
         f"http://127.0.0.1:{site.port}/api/tickets/{hashids.encode('ticket', ticket.pk)}/",
         data=json.dumps(changes).encode(),
@@ -57,7 +57,7 @@ def patch(site, token, ticket, **changes):
 
 async def test_a_change_reaches_the_socket_however_it_is_made(site, demo, admin, ticket, relay):
     """
-    Over REST, in the admin, in a shell: the subscriber has what REST shows, without a sweep.
+    The subscriber receives changes by REST, admin and shell as REST shows them, without a sweep.
     """
     await in_thread(relay.drain)
     await in_thread(site.start, "web", "worker", "daphne")
@@ -82,6 +82,31 @@ async def test_a_change_reaches_the_socket_however_it_is_made(site, demo, admin,
     await socket.close()
 
 
+async def test_a_new_name_reaches_the_sockets_that_show_it(
+    site, demo, other, project, ticket, relay
+):
+    """
+    A user's new name reaches the subscribers of the project and of the tickets that show it.
+    """
+    await in_thread(project.members.add, other)
+    ticket.assignee = other
+    await in_thread(ticket.save)
+    await in_thread(relay.drain)
+    await in_thread(site.start, "worker", "daphne")
+    socket = await connect(site, demo)
+    await ask(socket, subject(ticket))
+    name = {"object_type": "project", "id": hashids.encode("project", project.pk)}
+    assert "subscribed" == (await ask(socket, name))["type"]
+    other.username = "grace"
+    await in_thread(other.save)
+    frames = [await receive(socket) for _ in range(2)]
+    await socket.close()
+    shown = {frame["type"]: frame["payload"] for frame in frames}
+    assert {"UPDATE_PROJECT", "UPDATE_TICKET"} == set(shown)
+    assert {"demo", "grace"} == {*shown["UPDATE_PROJECT"]["members"]}  # in any order
+    assert "grace" == shown["UPDATE_TICKET"]["assignee"]
+
+
 def _save_in_the_admin(admin, ticket):
     client = Client()
     client.force_login(admin)
@@ -92,9 +117,9 @@ def _save_in_the_admin(admin, ticket):
     assert 302 == answer.status_code, answer.content.decode()
 
 
-async def test_what_is_rolled_back_is_never_seen(site, demo, ticket):
+async def test_a_rolled_back_change_is_never_sent(site, demo, ticket):
     """
-    A change whose transaction fails sends nothing; the next one that commits is the next offset.
+    A change that is rolled back sends nothing; the next committed one has the next offset.
     """
     await in_thread(site.start, "worker", "daphne")
     socket = await connect(site, demo)
@@ -130,9 +155,9 @@ def _project_id(ticket):
     return hashids.encode("project", ticket.project_id)
 
 
-async def test_what_was_written_while_everything_was_down_arrives(site, demo, ticket, relay):
+async def test_rows_written_while_all_processes_were_down(site, demo, ticket, relay):
     """
-    Rows that were committed with no process running are published when there is one again.
+    Rows that were committed while no process ran are published once one runs.
     """
     for number in range(20):
         ticket.title = f"Number {number}"
@@ -151,7 +176,7 @@ async def test_what_was_written_while_everything_was_down_arrives(site, demo, ti
 
 async def test_a_killed_worker_loses_nothing(site, demo, ticket):
     """
-    With the worker killed in the middle and started again, each change arrives once, in order.
+    If the worker is killed in the middle and started again, each change arrives once, in order.
     """
     await in_thread(site.start, "worker", "beat", "daphne")
     socket = await connect(site, demo)
@@ -175,9 +200,9 @@ async def test_a_killed_worker_loses_nothing(site, demo, ticket):
 
 async def test_a_failed_row_is_replayed_from_the_admin(site, settings, demo, admin, ticket, relay):
     """
-    An operator with a session replays a failed row, and a subscriber gets it, with a new offset.
+    An operator replays a failed row, and the subscriber receives it with a new offset.
     """
-    settings.OUTBOX = {**settings.OUTBOX, "MAX_ATTEMPTS": 1}
+    settings.PILLARBOX = {**settings.PILLARBOX, "MAX_ATTEMPTS": 1}
     await in_thread(fail, ticket, "Changed")
     await in_thread(site.start, "worker", "daphne")
     socket = await connect(site, demo)
@@ -192,13 +217,13 @@ async def test_a_failed_row_is_replayed_from_the_admin(site, settings, demo, adm
         client = Client()
         client.force_login(admin)
         page = client.post(
-            "/admin/outbox/notificationoutbox/",
+            "/admin/pillarbox/notificationoutbox/",
             {"action": "replay_failed", "_selected_action": [failed.pk]},
             follow=True,
         )
         hidden = page.context["form"].initial
         decision = {**hidden, "payload": "recorded", "reason": "it is registered again"}
-        return client.post(f"/admin/outbox/replay/confirm/?pks={failed.pk}", decision)
+        return client.post(f"/admin/pillarbox/replay/confirm/?pks={failed.pk}", decision)
 
     assert 302 == (await in_thread(replay)).status_code
     frame = await receive(socket)
@@ -213,7 +238,7 @@ async def test_a_failed_row_is_replayed_from_the_admin(site, settings, demo, adm
 class TestDaphne:
     async def test_refusals_have_codes(self, site, demo, ticket):
         """
-        No user, a foreign origin, too large a frame: each is a close code that the client can read.
+        A client without a user, from a foreign origin, or with too large a frame receives a close code.
         """
         await in_thread(site.start, "daphne")
         url = f"ws://127.0.0.1:{site.daphne_port}/ws/notifications/"
@@ -228,18 +253,18 @@ class TestDaphne:
             await receive(socket)
         assert 1009 == socket.close_code
 
-    async def test_elsewhere_there_is_no_socket(self, site):
+    async def test_a_wrong_address_is_refused(self, site):
         """
-        A wrong address is refused in the handshake, and is no exception in the log.
+        A wrong address is refused in the handshake, without an exception in the log.
         """
         await in_thread(site.start, "daphne")
         with pytest.raises(websockets.InvalidStatus):
             await websockets.connect(f"ws://127.0.0.1:{site.daphne_port}/ws/elsewhere/")
         assert "Traceback" not in site.log("daphne")
 
-    async def test_a_restart_is_said(self, site, demo):
+    async def test_a_restart_is_announced(self, site, demo):
         """
-        On SIGTERM each socket is told to come back, and the process ends.
+        On SIGTERM each client receives the close code for reconnecting, and the process ends.
         """
         await in_thread(site.start, "daphne")
         socket = await connect(site, demo)

@@ -1,4 +1,4 @@
-"""What an operator sees of real processes: what they counted, whether they serve, what they said."""
+"""Tests of the metrics, probes and logs of real processes."""
 
 import asyncio
 import http.client
@@ -16,13 +16,13 @@ import pytest
 import websockets
 from rest_framework.authtoken.models import Token
 
-from apps.outbox.models import NotificationOutbox
-from apps.realtime import hashids
+from pillarbox.models import NotificationOutbox
+from pillarbox.types import hashids
+from tests.bare_sockets import BareSocket
+from tests.communicators import in_thread, subject
 from tests.metrics import scraped
 from tests.ports import free_port
-from tests.sockets import in_thread, subject
 from tests.waiting import PATIENCE, wait_until
-from tests.workers.clients import BareSocket
 
 pytestmark = pytest.mark.django_db(transaction=True)
 CHANGES = 20
@@ -30,7 +30,7 @@ OUTCOMES = ("rung", "ringing", "silent")
 
 
 def get(port, path):
-    """Return the status and the text of what a process answers."""
+    """Return the status and the body of a process's answer."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
     try:
         connection.request("GET", path)
@@ -42,7 +42,7 @@ def get(port, path):
 
 @pytest.fixture
 def rename(site, ticket, demo):
-    """Return a function that changes a ticket's title over REST, in a request of some id."""
+    """Return a function that changes a ticket's title over REST, in a request with a given id."""
     token = Token.objects.create(user=demo)
     public_id = hashids.encode("ticket", ticket.pk)
 
@@ -65,7 +65,7 @@ def rename(site, ticket, demo):
 
 @asynccontextmanager
 async def following(site, ticket, demo):
-    """A socket, subscribed to a ticket."""
+    """Open a socket that is subscribed to a ticket."""
     token = await in_thread(Token.objects.get, user=demo)
     async with websockets.connect(
         f"ws://127.0.0.1:{site.daphne_port}/ws/notifications/",
@@ -82,13 +82,13 @@ async def receive(client):
         return json.loads(await client.recv())
 
 
-def bells(port):
+def wake_ups(port):
     shown = scraped(port)
     return sum(shown[f'notifier_bells_total{{outcome="{outcome}"}}'] for outcome in OUTCOMES)
 
 
 def kill_children(process, least):
-    """Kill the children of a process; return when it has as many new ones."""
+    """Kill the children of a process, and wait until it has as many new ones."""
     parent = psutil.Process(process.pid)
     old = parent.children()
     for child in old:
@@ -97,9 +97,9 @@ def kill_children(process, least):
 
 
 @pytest.mark.usefixtures("published")
-async def test_counts_are_what_happened(site, ticket, demo, rename):
+async def test_counts_are_exact(site, ticket, demo, rename):
     """
-    Of two web processes, of two children of a worker, of Daphne; whoever is killed, what it counted stays.
+    Two web processes, two children of a worker, and Daphne count exactly. Counts of killed children stay.
     """
     worker_port = free_port()
     site.environment |= {
@@ -107,7 +107,8 @@ async def test_counts_are_what_happened(site, ticket, demo, rename):
         "WORKER_CONCURRENCY": "2",
         "WORKER_METRICS_PORT": str(worker_port),
     }
-    await asyncio.to_thread(site.start, "web", "worker", "daphne")
+    # On a slow machine Redis may not answer a wake-up in time. Then the sweep finds the rows.
+    await asyncio.to_thread(site.start, "web", "worker", "beat", "daphne")
 
     def relayed():
         shown = scraped(worker_port)
@@ -124,7 +125,7 @@ async def test_counts_are_what_happened(site, ticket, demo, rename):
     async with following(site, ticket, demo) as client:
         await change([f"Change {number}" for number in range(CHANGES)])
         rows = await in_thread(NotificationOutbox.objects.filter(event="UPDATE_TICKET").count)
-        assert CHANGES == bells(site.port)
+        assert CHANGES == wake_ups(site.port)
         wait_until(lambda: [rows, rows] == relayed(), "the worker has settled all")
         live = scraped(site.daphne_port)
         assert [1, 1, CHANGES, 1] == [
@@ -137,10 +138,10 @@ async def test_counts_are_what_happened(site, ticket, demo, rename):
 
         for name in ("web", "worker"):
             await asyncio.to_thread(kill_children, site.running[name], 2)
-        assert CHANGES == bells(site.port)
+        assert CHANGES == wake_ups(site.port)
         assert [rows, rows] == relayed()
         await change(["After it"])
-        assert CHANGES + 1 == bells(site.port)
+        assert CHANGES + 1 == wake_ups(site.port)
         wait_until(lambda: relayed()[0] > rows, "the new children count, too")
     ended = 'notifier_sockets_closed_total{code="1000"}'
     wait_until(lambda: scraped(site.daphne_port)[ended] == 1, "its end is counted")
@@ -148,42 +149,43 @@ async def test_counts_are_what_happened(site, ticket, demo, rename):
 
 
 @pytest.mark.usefixtures("published")
-async def test_one_word_finds_a_change_in_every_log(site, ticket, demo, rename):
+async def test_a_mark_finds_a_change_in_every_log(site, ticket, demo, rename):
     """
-    The request's line has its id and its events' mark; what became of it has the mark, down to the frame.
+    The request's log line has its id and the mark of its events. All later lines have the mark, down to the
+    frame's.
     """
     site.environment |= {"LOG_FORMAT": "json", "LOG_LEVEL": "DEBUG"}
     await asyncio.to_thread(site.start, "web", "worker", "daphne")
     async with following(site, ticket, demo) as client:
         assert "order-4711" == await asyncio.to_thread(rename, "Traced", "order-4711")
         frame = await receive(client)
-    (request,) = lines(site, "web", '"request_id": "order-4711"', action="request")
-    mark = request["events"]
+    (request,) = lines(site, "web", '"pillarbox_request_id": "order-4711"', action="request")
+    mark = request["pillarbox_events"]
     assert frame["event_id"].startswith(mark)
     streams = {f"ticket:{ticket.pk}", f"project.tickets:{ticket.project_id}"}
-    for name, action in (("web", "captured"), ("worker", "published")):
-        wait_until(
-            lambda n=name, a=action: (
-                streams == {line["stream"] for line in lines(site, n, mark, action=a)}
-            ),
-            f"{name} has said all of it",
-        )
-    wait_until(lambda: lines(site, "daphne", mark, action="forwarded"), "daphne has it")
-    # By its own id, too, where the request was at work.
-    assert lines(site, "web", "order-4711", action="captured")
+    wait_until(
+        lambda: (
+            streams
+            == {one["pillarbox_stream"] for one in lines(site, "worker", mark, action="published")}
+        ),
+        "the worker has logged both rows",
+    )
+    wait_until(
+        lambda: lines(site, "daphne", mark, action="forwarded"), "daphne has logged the frame"
+    )
     found = NotificationOutbox.objects.filter(event_id__startswith=mark)
     assert streams == set(await in_thread(lambda: list(found.values_list("stream", flat=True))))
 
 
-def lines(site, name, word, *, action):
-    """Return the lines of a log that have a word, and are about something."""
-    found = re.findall(rf"^{{.*{re.escape(word)}.*}}$", site.log(name), re.MULTILINE)
-    return [line for line in map(json.loads, found) if line.get("action") == action]
+def lines(site, name, text, *, action):
+    """Return the lines of a log that have a text, and are about an action."""
+    found = re.findall(rf"^{{.*{re.escape(text)}.*}}$", site.log(name), re.MULTILINE)
+    return [line for line in map(json.loads, found) if line.get("pillarbox_action") == action]
 
 
 def test_without_a_database_probes_are_answered(site):
     """
-    It takes connections and says nothing: who asks has an answer soon, and a process that lives is not ready.
+    The database accepts connections and never answers. Probes are answered soon: alive, but not ready.
     """
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
@@ -204,9 +206,9 @@ def asked(port, path):
 
 
 @pytest.mark.usefixtures("published")
-def test_who_is_told_to_stop_is_not_ready(site, demo):
+def test_a_stopping_daphne_is_not_ready(site, demo):
     """
-    Daphne lets nobody in any more; a balancer that keeps a connection open is told on it.
+    A stopping Daphne refuses new sockets. A balancer that keeps a connection open receives "not ready" on it.
     """
     token = Token.objects.create(user=demo)
     site.start("daphne")
@@ -216,7 +218,7 @@ def test_who_is_told_to_stop_is_not_ready(site, demo):
     assert (200, True) == (answer.status, json.loads(answer.read())["ready"])
     authorization = {"Authorization": f"Token {token.key}"}
     with BareSocket(site.daphne_port, "/ws/notifications/", **authorization) as client:
-        next(client.frames())  # one that won't answer the close: Daphne waits for it
+        next(client.frames())  # a client that doesn't answer the close, so that Daphne waits
         os.kill(site.running["daphne"].pid, signal.SIGTERM)
         status = 200
         while status == 200:

@@ -1,29 +1,26 @@
-"""The pages of a replay, in a real browser: confirmed, followed, cancelled, with a script and without."""
+"""Tests of a replay's pages in a real browser, with scripts and without."""
 
 from contextlib import asynccontextmanager
 
 import pytest
 from django.conf import settings
 from django.test import Client
-from playwright.async_api import async_playwright, expect
+from playwright.async_api import expect
 
-from apps.outbox.models import NotificationOutbox, Replay
-from apps.outbox.replay import BATCH, carry_out_batch
+from pillarbox.models import NotificationOutbox, Replay
+from pillarbox.replay.replay import BATCH, carry_out_batch
+from tests.browser.programs import chromium, new_context
+from tests.communicators import in_thread
 from tests.journeys.test_replays import many
-from tests.sockets import in_thread
 
 pytestmark = pytest.mark.django_db(transaction=True)
 ROWS = 3 * BATCH
-LIST = "/admin/outbox/notificationoutbox/?state=failed"
-ARGUMENTS = [
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-]
+LIST = "/admin/pillarbox/notificationoutbox/?state=failed"
 POLICY = "default-src 'self'; img-src 'self' data:"
 
 
 def session(user):
-    """Return the cookie of somebody who is logged in."""
+    """Return the session cookie of a logged-in user."""
     client = Client()
     client.force_login(user)
     return client.cookies[settings.SESSION_COOKIE_NAME].value
@@ -31,37 +28,34 @@ def session(user):
 
 @asynccontextmanager
 async def browsing(site, user, **options):
-    """A page of somebody who is logged in. It may load nothing inline, and nothing from elsewhere."""
+    """Open a page of a logged-in user. It may load nothing inline, and nothing from other hosts."""
     key = await in_thread(session, user)
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(
-            executable_path="/usr/bin/chromium", args=ARGUMENTS
-        )
+    async with chromium() as browser:
         url = f"http://localhost:{site.port}"
-        context = await browser.new_context(base_url=url, **options)
+        context = await new_context(browser, base_url=url, **options)
         await context.add_cookies(
             [{"name": settings.SESSION_COOKIE_NAME, "value": key, "url": url}]
         )
         page = await context.new_page()
-        mistakes = []
+        errors = []
 
         async def strictly(route):
             answer = await route.fetch(max_redirects=0)
             headers = {**answer.headers, "content-security-policy": POLICY}
             await route.fulfill(response=answer, headers=headers)
 
-        await page.route("**/admin/outbox/replay/**", strictly)
+        await page.route("**/admin/pillarbox/replay/**", strictly)
         page.on(
-            "console", lambda said: mistakes.append(said.text) if said.type == "error" else None
+            "console",
+            lambda message: errors.append(message.text) if message.type == "error" else None,
         )
-        page.on("pageerror", lambda error: mistakes.append(str(error)))
+        page.on("pageerror", lambda error: errors.append(str(error)))
         yield page
-        await browser.close()
-        assert [] == mistakes
+        assert [] == errors
 
 
 async def confirm(page):
-    """Choose all failed rows in the list, and decide to replay them."""
+    """Select all failed rows in the list, and confirm their replay."""
     await page.goto(LIST)
     await page.locator("#action-toggle").check()
     await page.get_by_text("Select all").click()
@@ -74,7 +68,7 @@ async def confirm(page):
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 async def test_is_confirmed_and_followed(site, admin, tmp_path, scheme):
     """
-    From the list to the end: the page moves by itself, and stops when all is announced.
+    The page updates by itself from the confirmation to the end, then stops.
     """
     await in_thread(many, ROWS, 50)
     await in_thread(site.start, "web")
@@ -88,32 +82,32 @@ async def test_is_confirmed_and_followed(site, admin, tmp_path, scheme):
         await expect(page.get_by_text("Waiting for a worker")).to_be_visible()
         replay = await in_thread(Replay.objects.get)
         await in_thread(carry_out_batch, replay.pk, using="default")
-        await expect(page.get_by_text("Going on")).to_be_visible()
+        await expect(page.get_by_text("In progress")).to_be_visible()
         await page.screenshot(path=tmp_path / "progress-narrow.png", full_page=True)
         await page.set_viewport_size({"width": 1280, "height": 800})
         await page.screenshot(path=tmp_path / "progress.png", full_page=True)
         await in_thread(site.start, "worker")
-        await expect(page.get_by_text("Finished")).to_be_visible(timeout=20_000)
+        await expect(page.get_by_text("Finished")).to_be_visible()
         await page.screenshot(path=tmp_path / "finished.png", full_page=True)
         assert await page.locator("progress").evaluate("bar => bar.value === bar.max")
-        await page.goto("/admin/outbox/replay/")
+        await page.goto("/admin/pillarbox/replay/")
         await page.screenshot(path=tmp_path / "list.png", full_page=True)
     assert ROWS == await in_thread(NotificationOutbox.objects.exclude(repeats=None).count)
 
 
 async def test_is_cancelled(site, admin, tmp_path):
     """
-    A click ends it; another one leads to a decision about what is left.
+    One click cancels a replay; another one leads to a confirmation for the remaining rows.
     """
     await in_thread(many, ROWS, 50)
     await in_thread(site.start, "web")
     async with browsing(site, admin) as page:
         await confirm(page)
         await page.get_by_role("button", name="Replay").click()
-        await page.get_by_role("button", name="Cancel what is left").click()
-        await expect(page.get_by_text("What was announced stays announced.")).to_be_visible()
+        await page.get_by_role("button", name="Cancel the rest").click()
+        await expect(page.get_by_text("Rows announced so far stay announced.")).to_be_visible()
         await page.screenshot(path=tmp_path / "cancelled.png", full_page=True)
-        await page.get_by_role("link", name="Take up what is left").click()
+        await page.get_by_role("link", name="Continue with the rest").click()
         await expect(page.get_by_text(f"{ROWS} failed rows match")).to_be_visible()
 
 
@@ -124,9 +118,9 @@ async def test_needs_no_script(site, admin):
     await in_thread(many, ROWS, 50)
     await in_thread(site.start, "web")
     async with browsing(site, admin, java_script_enabled=False) as page:
-        await page.goto("/admin/outbox/replay/confirm/?state=failed")
+        await page.goto("/admin/pillarbox/replay/confirm/?state=failed")
         await page.get_by_label("Reason").fill("The serializer is mended.")
         await page.get_by_role("button", name="Replay").click()
         await expect(page.get_by_text("Waiting for a worker")).to_be_visible()
         await in_thread(site.start, "worker")
-        await expect(page.get_by_text("Finished")).to_be_visible(timeout=20_000)
+        await expect(page.get_by_text("Finished")).to_be_visible()

@@ -1,15 +1,16 @@
-"""Replays and new epochs by real processes: killed in the middle, and seen by who is subscribed."""
+"""Tests of replays and new epochs with real processes, which are killed, and with subscribers."""
 
 import pytest
 from django.core.management import call_command
 from django.db import DEFAULT_DB_ALIAS
 from django.utils import timezone
 
-from apps.outbox.criteria import Criteria
-from apps.outbox.models import NotificationOutbox, Replay
-from apps.outbox.replay import BATCH, decide, last_pk
+from pillarbox.models import NotificationOutbox, Replay
+from pillarbox.replay.criteria import Criteria
+from pillarbox.replay.decisions import decide, last_pk
+from pillarbox.replay.replay import BATCH
+from tests.communicators import collection, in_thread, subject
 from tests.journeys.test_journeys import ask, connect, receive
-from tests.sockets import collection, in_thread, subject
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -17,7 +18,7 @@ ROWS = 10_000
 
 
 def many(rows, objects):
-    """Make failed rows about nothing that is registered, on as many streams as there are objects."""
+    """Make failed rows of an unregistered type, on as many streams as objects."""
     NotificationOutbox.objects.bulk_create(
         NotificationOutbox(
             stream=f"thing:{n % objects}",
@@ -50,7 +51,7 @@ def is_over():
 
 def test_killed_workers_announce_each_row_once(site, admin):
     """
-    Workers that are killed in the middle, twice, leave nothing half-done: each row once, in order.
+    Workers are killed twice in the middle of a replay. Each row is announced once, in order.
     """
     many(ROWS, objects=100)
     pks = list(NotificationOutbox.objects.order_by("pk").values_list("pk", flat=True))
@@ -60,7 +61,7 @@ def test_killed_workers_announce_each_row_once(site, admin):
         site.start("beat")
         wait_until(
             lambda part=part: Replay.objects.filter(announced__gt=part * ROWS // 4).exists(),
-            "it goes on",
+            "the replay continues",
         )
         site.kill("worker")
         site.kill("beat")
@@ -69,7 +70,7 @@ def test_killed_workers_announce_each_row_once(site, admin):
     assert None is replay.finished_at
     assert replay.announced == new.count() < ROWS
     site.start("worker", "beat")
-    wait_until(is_over, "it is carried out")
+    wait_until(is_over, "the replay is complete")
     assert pks == list(new.order_by("pk").values_list("repeats", flat=True))
     replay.refresh_from_db()
     assert (ROWS, 0, 0) == (replay.announced, replay.superseded, replay.refused)
@@ -77,24 +78,26 @@ def test_killed_workers_announce_each_row_once(site, admin):
 
 def test_a_worker_begins_at_once(site, admin):
     """
-    Nobody waits for beat: deciding asks for a worker.
+    A confirmed replay requests a wake-up, so that a worker begins before the next sweep.
     """
     site.start("worker")
     many(BATCH + 1, objects=1)
     decided(admin)
-    wait_until(is_over, "it is carried out")
+    wait_until(is_over, "the replay is complete")
 
 
-async def test_a_new_epoch_is_told_to_who_is_subscribed(site, demo, ticket, relay):
+async def test_a_new_epoch_resyncs_subscribers(site, demo, ticket, relay):
     """
-    Each subscriber of the stream gets `resynced` with the present state; others hear nothing of it.
+    Each subscriber of the stream receives `resynced` with the present state; others receive nothing.
     """
     await in_thread(relay.drain)
     await in_thread(site.start, "daphne")
     socket = await connect(site, demo)
     before = await ask(socket, subject(ticket))
     await ask(socket, collection(ticket.project))
-    await in_thread(call_command, "outbox", "new-epoch", "--stream", f"ticket:{ticket.pk}", "--yes")
+    await in_thread(
+        call_command, "pillarbox", "new-epoch", "--stream", f"ticket:{ticket.pk}", "--yes"
+    )
     frame = await receive(socket)
     assert ("resynced", "ticket", ticket.title) == (
         frame["type"],

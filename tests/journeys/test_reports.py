@@ -1,4 +1,4 @@
-"""The processes of the Procfile say that they run; whoever is killed is missed."""
+"""Tests of the reports of processes: running ones report themselves, killed ones count as dead."""
 
 import os
 import signal
@@ -8,25 +8,25 @@ import pytest
 from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS, connection
 
-from apps.outbox.instances import ALIVE_SECONDS, known
-from apps.outbox.models import Instance
+from pillarbox.models import Process
+from pillarbox.monitoring.processes import known
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-DRAIN = "exec python manage.py drain --forever --interval 0.1"
+DRAIN = "exec python manage.py pillarbox run"
 
 
 def seen(kind, is_alive=True):
-    """Return what the instances of a kind last said of themselves."""
+    """Return the last reported facts of the processes of a kind."""
     found = known(using=DEFAULT_DB_ALIAS)
     return [each.facts for each in found if each.kind == kind and each.is_alive == is_alive]
 
 
 def test_a_graceful_stop_withdraws(site):
     """
-    Each process of the Procfile reports itself with its facts, and leaves nothing behind when it is told
-    to end; so does what drains without Celery.
+    Each process of the Procfile reports its facts, and deletes its report on SIGTERM. So does `drain`, which
+    needs no Celery.
     """
     site.commands = {**site.commands, "drain": DRAIN}
     site.start("worker", "beat", "daphne", "drain")
@@ -38,28 +38,28 @@ def test_a_graceful_stop_withdraws(site):
     assert {**said, "sockets": 0, "subscriptions": 0, "layer": None} == said
     for name in ("worker", "beat", "daphne", "drain"):
         site.stop(name)
-    assert [] == list(Instance.objects.all())
+    assert [] == list(Process.objects.all())
 
 
-def test_a_killed_one_goes_stale(site):
+def test_a_killed_process_counts_as_dead(site):
     """
-    Whoever is killed is known as gone; the process that takes its place is another one.
+    The report of a killed process goes stale; the process that replaces it has its own report.
     """
     site.start("worker")
     wait_until(lambda: 2 == len(seen("worker")), "the worker reports")
-    victim = Instance.objects.first()
+    victim = Process.objects.first()
     os.kill(int(victim.name.rpartition(":")[2]), signal.SIGKILL)
-    wait_until(lambda: 3 == Instance.objects.count(), "another one took its place")
-    wait_until(lambda: seen("worker", is_alive=False), "it went stale", ALIVE_SECONDS + 20)
+    wait_until(lambda: 3 == Process.objects.count(), "another one took its place")
+    wait_until(lambda: seen("worker", is_alive=False), "it went stale")
     assert [victim.name] == [
         each.name for each in known(using=DEFAULT_DB_ALIAS) if not each.is_alive
     ]
     assert 2 == len(seen("worker"))
 
 
-def test_a_broker_that_is_away_is_told(site):
+def test_a_missing_broker_is_reported(site):
     """
-    Beat says why it can't ask anybody to drain.
+    Beat's report has the reason why it can't reach the broker.
     """
     site.environment["CELERY_BROKER_URL"] = "redis://127.0.0.1:1"
     site.start("beat")
@@ -68,9 +68,9 @@ def test_a_broker_that_is_away_is_told(site):
     assert seen("beat")[0]["swept_at"] is None
 
 
-def test_a_database_that_is_away_does_no_harm(site):
+def test_a_process_survives_an_absent_database(site):
     """
-    Who can't report goes on, and reports when the database is back.
+    A process that can't report continues, and reports once the database is back.
     """
     site.commands = {**site.commands, "drain": DRAIN}
     site.start("drain")
@@ -85,10 +85,10 @@ def test_a_database_that_is_away_does_no_harm(site):
                 [name, connection.connection.info.backend_pid],
             )
             wait_until(lambda: "Not reported" in site.log("drain"), "it could not report")
-            Instance.objects.all().delete()
+            Process.objects.all().delete()
         finally:
             server.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
     wait_until(lambda: seen("worker"), "drain reports again")
     assert site.running["drain"].poll() is None
     site.stop("drain")
-    assert not Instance.objects.exists()
+    assert not Process.objects.exists()

@@ -1,4 +1,4 @@
-"""Who reads slowly, or not at all, costs others nothing, and loses nothing."""
+"""Tests of clients that read slowly or not at all: they miss nothing and delay no others."""
 
 import asyncio
 import json
@@ -8,77 +8,77 @@ import pytest
 from rest_framework.authtoken.models import Token
 from websockets.frames import Opcode
 
-from apps.outbox.models import NotificationOutbox
+from pillarbox.models import NotificationOutbox
+from tests.bare_sockets import BareSocket
 from tests.benchmarks.clients import Clients
+from tests.communicators import in_thread, subject
 from tests.followers import Follower
 from tests.journeys.clients import all_is_there, following, writing
-from tests.journeys.deliveries import comes, figure
-from tests.sockets import in_thread, subject
+from tests.journeys.deliveries import figure, figure_becomes
 from tests.waiting import PATIENCE
-from tests.workers.clients import BareSocket
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-#: Messages that wait for a socket, and no more; and sockets of others.
+#: The most messages that Daphne keeps for a socket, and the number of other sockets.
 CAPACITY, OTHERS = 50, 20
-#: Changes in a second, and the longest text of one.
+#: Changes per second, and the length of the longest text.
 RATE, LONGEST = 30, 4000
-#: Nobody is cut off for what a busy machine does.
+#: A busy machine must not cut off a client.
 PATIENT = {"SLOW_SECONDS": 3600, "HEARTBEAT_SECONDS": 3600}
 
 
 class Slow:
-    """A client that reads as slowly as it likes, or not at all."""
+    """A client that reads slowly, or not at all."""
 
     def __init__(self, port, token, *subjects):
         headers = {"Authorization": f"Token {token}"}
         self.socket = BareSocket(port, "/ws/notifications/", is_narrow=True, **headers)
         self.follower = Follower(*subjects)
-        self.hear(self.socket.arrived)
-        self.socket.say(json.dumps({"subscriptions": self.follower.wishes()}))
+        self.keep(self.socket.arrived)
+        self.socket.send_text(json.dumps({"subscriptions": self.follower.requests()}))
 
-    def hear(self, frames):
-        """Take whole frames."""
+    def keep(self, frames):
+        """Check and keep complete frames."""
         for frame in frames:
             if frame.opcode is Opcode.TEXT:
-                self.follower.hear(json.loads(frame.data))
+                self.follower.receive(json.loads(frame.data))
 
-    def sip(self, most):
-        """Read so many bytes, no more."""
-        self.hear(self.socket.sip(most))
+    def read_some(self, most):
+        """Read at most so many bytes."""
+        self.keep(self.socket.read_some(most))
 
     def read_to(self, offset):
-        """Read until it has so much, or the server closes; return the code of that."""
+        """Read until the client is at an offset, or the server closes. Return the close code, or None."""
         while self.socket.close is None and self.offset < offset:
-            self.hear(self.socket.read())
+            self.keep(self.socket.read())
         return self.socket.close and self.socket.close.code
 
     @property
     def offset(self):
-        """How much it has, since time began."""
+        """The sum of the client's offsets."""
         return sum(position["offset"] for position in self.follower.positions.values())
 
 
 @asynccontextmanager
-async def beside_others(site, user, ticket, **realtime):
-    """A site that is written to, and others who follow the ticket. In the end each of them has everything."""
+async def with_others(site, user, ticket, **limits):
+    """Run a site under load, with other clients that follow the ticket. Fails if they miss anything."""
     site.commands = {
         **site.commands,
-        "daphne": site.commands["daphne"].replace("-m workers.daphne", "-m tests.workers.serving"),
+        "daphne": site.commands["daphne"].replace("-m pillarbox.server", "-m tests.server.serving"),
     }
     site.environment |= {
-        "DJANGO_SETTINGS_MODULE": "tests.workers.daphne_settings",
-        "DAPHNE_REALTIME": json.dumps(PATIENT | realtime),
+        "DJANGO_SETTINGS_MODULE": "tests.server.daphne_settings",
+        "DAPHNE_PILLARBOX": json.dumps(PATIENT | limits),
         "DAPHNE_LAYER": json.dumps({"capacity": CAPACITY}),
-        "FAREWELL_SECONDS": str(PATIENCE),
-        "CLOSE_SECONDS": "2",
+        "CLOSE_TIMEOUT_SECONDS": str(PATIENCE),
+        "SHUTDOWN_SECONDS": "2",
     }
     await in_thread(site.start, "worker", "beat", "daphne")
     token, _ = await in_thread(Token.objects.get_or_create, user=user)
     with Clients() as others:
-        wishes = [(token.key, json.dumps(subject(ticket)))] * OTHERS
-        assert await asyncio.to_thread(others.open, site.daphne_port, wishes)
+        requests = [(token.key, json.dumps(subject(ticket)))] * OTHERS
+        assert await asyncio.to_thread(others.open, site.daphne_port, requests)
         async with writing(site, ticket.project, rate=RATE, longest=LONGEST):
             assert await asyncio.to_thread(others.wait, 1, PATIENCE)
             yield token.key
@@ -86,39 +86,39 @@ async def beside_others(site, user, ticket, **realtime):
 
 
 def have_everything(others, stream):
-    """Return whether each of the others gets everything, from the first that it was sent, in order."""
+    """Whether each other client receives all notifications in order, from its first one on."""
     head = NotificationOutbox.objects.filter(stream=stream).count()
-    heard = [offsets(each) for each in others.take()]
-    last = max(each[-1] for each in heard if each)
-    for offset in range(last, head):  # pragma: no cover  # those that were not there yet
+    received = [offsets(each) for each in others.take()]
+    last = max(each[-1] for each in received if each)
+    for offset in range(last, head):  # pragma: no cover  # notifications that were still to come
         assert others.wait(1, PATIENCE), offset
-        for before, each in zip(heard, others.take(), strict=True):
+        for before, each in zip(received, others.take(), strict=True):
             before.extend(offsets(each))
-    return all(list(range(each[0], head + 1)) == each for each in heard)
+    return all(list(range(each[0], head + 1)) == each for each in received)
 
 
-def offsets(heard):
-    return [json.loads(body)["offset"] for _, body in heard.notifications]
+def offsets(client):
+    return [json.loads(body)["offset"] for _, body in client.notifications]
 
 
 async def total(streams):
-    """Return how much there is of streams, since time began."""
+    """Return the number of rows of the streams."""
     return await in_thread(NotificationOutbox.objects.filter(stream__in=streams).count)
 
 
 async def fall_behind(site, slow, streams):
-    """Have a client read much less than what comes, until Daphne keeps no more for it."""
+    """Read much less than the server sends, until Daphne drops messages for this client."""
     there = await total(streams)
     while not await figure(site, "messages_dropped_total"):
         there, before = await total(streams), there
-        await asyncio.to_thread(slow.sip, 1 + 100 * (there - before))
+        await asyncio.to_thread(slow.read_some, 1 + 100 * (there - before))
 
 
-async def test_who_reads_slowly_has_everything(site, demo, ticket, streams):
+async def test_a_slow_reader_misses_nothing(site, demo, ticket, streams):
     """
-    Daphne keeps a few messages for it and drops the others; later it has all that there is, in order.
+    Daphne keeps a few messages for a slow client and drops others. Later it receives everything, in order.
     """
-    async with beside_others(site, demo, ticket) as token:
+    async with with_others(site, demo, ticket) as token:
         slow = await asyncio.to_thread(Slow, site.daphne_port, token, *streams.values())
         with slow.socket:
             await asyncio.wait_for(fall_behind(site, slow, streams), PATIENCE)
@@ -128,15 +128,19 @@ async def test_who_reads_slowly_has_everything(site, demo, ticket, streams):
     assert missed > CAPACITY
 
 
-async def test_who_reads_nothing_is_cut_off_and_resumes(site, demo, ticket, streams, client):
+async def test_a_client_that_reads_nothing_is_cut_off_and_resumes(
+    site, demo, ticket, streams, client
+):
     """
-    It has all that was sent before, and the code that says why no more came; then the rest.
+    The client can read the frames sent before, and the close code with the reason. Then it resumes.
     """
-    async with beside_others(site, demo, ticket, SLOW_SECONDS=3) as token:
+    async with with_others(site, demo, ticket, SLOW_SECONDS=3) as token:
         slow = await asyncio.to_thread(Slow, site.daphne_port, token, *streams.values())
         with slow.socket:
-            await comes(site, "subscriptions", lambda count: count == OTHERS + len(streams))
-            await comes(site, "subscriptions", lambda count: count == OTHERS)
+            await figure_becomes(
+                site, "subscriptions", lambda count: count == OTHERS + len(streams)
+            )
+            await figure_becomes(site, "subscriptions", lambda count: count == OTHERS)
             assert 4503 == await asyncio.to_thread(slow.read_to, float("inf"))
     resumed = client()
     resumed.follower = slow.follower

@@ -3,8 +3,8 @@ A process that changes a project's tickets until its standard input ends.
 
     python -m tests.journeys.writer PROJECT RATE LONGEST
 
-Mostly the first ticket; now and then several at once, another one that comes or goes, or nothing, since
-it rolls back. Texts have up to so many characters.
+It mostly changes the first ticket. At times it changes several at once, creates or deletes another one, or
+rolls back. LONGEST is the most characters of a text.
 """
 
 import os
@@ -49,7 +49,7 @@ class Writer:
             transaction.set_rollback(chance > 0.95)
 
     def run(self, rate: float) -> None:
-        """Change at a rate; say so after the first change."""
+        """Change tickets at a rate. Prints a line after the first change."""
         self.step()
         print("writing", flush=True)
         due = time.monotonic() + 1 / rate

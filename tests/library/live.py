@@ -1,8 +1,8 @@
 from rest_framework import serializers
 
-from apps.realtime.registry import ObjectType, register
+from pillarbox.live import ObjectType, register
 
-from .models import Book, Card, Item, Label, Node, Shelf, Sign
+from .models import Book, Card, Item, Label, Node, Series, Shelf, Sign, Volume
 
 
 class ShelfSerializer(serializers.ModelSerializer):
@@ -54,6 +54,36 @@ class NodeSerializer(serializers.ModelSerializer):
         fields = ["name", "children"]
 
 
+class SeriesSerializer(serializers.ModelSerializer):
+    volumes = serializers.SlugRelatedField("title", many=True, read_only=True)
+    tags = serializers.SlugRelatedField("name", many=True, read_only=True)
+
+    class Meta:
+        model = Series
+        fields = ["code", "volumes", "tags"]
+
+
+class VolumeSerializer(serializers.ModelSerializer):
+    class Meta:
+        model = Volume
+        fields = ["title", "series"]
+
+
+@register
+class SeriesType(ObjectType):
+    name = "series"
+    serializer_class = SeriesSerializer
+    shows = ("tags__name", "volumes__*")
+    grants = ("editors",)
+
+
+@register
+class VolumeType(ObjectType):
+    name = "volume"
+    serializer_class = VolumeSerializer
+    shows = ("series",)
+
+
 @register
 class SignType(ObjectType):
     name = "sign"
@@ -71,14 +101,14 @@ class NodeType(ObjectType):
     name = "node"
     serializer_class = NodeSerializer
     collections = {"node.children": "parent"}
-    also = ("parent",)
+    shows = ("children__*",)
 
 
 @register
 class ShelfType(ObjectType):
     name = "shelf"
     serializer_class = ShelfSerializer
-    many_to_many = ("readers",)
+    shows = ("readers__name", "items__*")
 
 
 @register
@@ -86,8 +116,7 @@ class ItemType(ObjectType):
     name = "item"
     serializer_class = ItemSerializer
     collections = {"shelf.items": "shelf"}
-    many_to_many = ("tags",)
-    also = ("shelf",)
+    shows = ("tags__name",)
 
 
 @register

@@ -1,12 +1,13 @@
 import uuid
 
+from django.conf import settings
 from django.db import models
 from django.db.models.functions import Upper
 from model_utils import FieldTracker
 
 
 class Reader(models.Model):
-    """Not live: what its deletion does to others is."""
+    """A model that isn't live. Its deletion changes live objects."""
 
     name = models.CharField(max_length=50)
 
@@ -15,7 +16,7 @@ class Reader(models.Model):
 
 
 class Shelf(models.Model):
-    """Its payload shows the titles of its items."""
+    """A model whose payload includes the titles of its items."""
 
     name = models.CharField(max_length=50)
     touched = models.DateTimeField(auto_now=True)
@@ -23,7 +24,7 @@ class Shelf(models.Model):
 
 
 class Pass(models.Model):
-    """A relation with a table of its own."""
+    """A relation with its own table."""
 
     shelf = models.ForeignKey(Shelf, models.CASCADE)
     reader = models.ForeignKey(Reader, models.CASCADE)
@@ -38,7 +39,7 @@ class Tag(models.Model):
 
 
 class Item(models.Model):
-    """Without a tracker: each column counts."""
+    """A model without a tracker, so that each column counts."""
 
     title = models.CharField(max_length=50)
     count = models.IntegerField(default=0)
@@ -56,7 +57,7 @@ class Item(models.Model):
 
 
 class Book(Item):
-    """In two tables."""
+    """A model with rows in two tables."""
 
     pages = models.IntegerField(default=0)
 
@@ -69,14 +70,14 @@ class Treasure(Item):
 
 
 class FairCards(models.Manager):
-    """Leaves out what is worn."""
+    """A manager that leaves out worn cards."""
 
     def get_queryset(self):
         return super().get_queryset().filter(scratches__lt=100)
 
 
 class Card(models.Model):
-    """With a UUID as key, a unique number, a tracker, and a manager that hides rows even from Django."""
+    """A model with a UUID as key, a unique number, a tracker, and a base manager that hides rows."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4)
     number = models.IntegerField(unique=True)
@@ -93,21 +94,28 @@ class Card(models.Model):
 
 
 class GoldCard(Card):
-    """A proxy of what has a tracker."""
+    """A proxy of a model with a tracker."""
 
     class Meta:
         proxy = True
 
 
 class LowerField(models.CharField):
-    """Stores text in lower case."""
+    """A field that stores text in lower case."""
 
     def get_prep_value(self, value):
         return super().get_prep_value(value).lower()
 
 
+class MoneyField(models.DecimalField):
+    """A field that chooses the type of its column."""
+
+    def db_type(self, connection):
+        return "money"
+
+
 class VersionField(models.IntegerField):
-    """Counts the saves."""
+    """A field that counts saves."""
 
     def pre_save(self, model_instance, add):
         version = 1 if add else getattr(model_instance, self.attname) + 1
@@ -116,7 +124,7 @@ class VersionField(models.IntegerField):
 
 
 class Sign(models.Model):
-    """Columns that make something else of what they are given, in a table with a schema."""
+    """A model with fields that convert values, in a table with a schema."""
 
     address = models.GenericIPAddressField(null=True)
     text = LowerField(max_length=50, default="")
@@ -128,7 +136,7 @@ class Sign(models.Model):
 
 
 class Label(models.Model):
-    """What counts is computed by the database."""
+    """A model whose compared column is computed by the database."""
 
     title = models.CharField(max_length=50)
     upper = models.GeneratedField(
@@ -138,37 +146,36 @@ class Label(models.Model):
     tracker = FieldTracker(fields=["upper"])
 
 
-class SealedField(models.CharField):
-    """Stores text that nobody can look for."""
-
-    def get_prep_value(self, value):
-        return value[::-1]
-
-    def from_db_value(self, value, expression, connection):
-        return value[::-1]
-
-    def get_lookup(self, lookup_name):  # pragma: no cover  # no query may look for it
-        return None
-
-
-class Parcel(models.Model):
-    """With a column that no condition can ask for; live only where a test says so."""
-
-    title = models.CharField(max_length=50)
-    seal = SealedField(max_length=50)
-
-    tracker = FieldTracker(fields=["title", "seal"])
-
-
 class Node(models.Model):
-    """A tree, whose nodes show their children."""
+    """A tree, whose nodes include their children in the payload."""
 
     name = models.CharField(max_length=50)
     parent = models.ForeignKey("self", models.SET_NULL, null=True, related_name="children")
 
 
-class Note(models.Model):
-    """Not live, about what is."""
+class Series(models.Model):
+    """A model whose foreign keys and relations refer to its code. Its payload includes its volumes."""
 
-    shelf = models.ForeignKey(Shelf, models.SET_NULL, null=True)
-    reader = models.ForeignKey(Reader, models.SET_NULL, null=True)
+    code = models.CharField(max_length=20, unique=True)
+    tags = models.ManyToManyField(Tag, through="SeriesTag")
+    editors = models.ManyToManyField(settings.AUTH_USER_MODEL, through="Editor")
+
+
+class SeriesTag(models.Model):
+    series = models.ForeignKey(Series, models.CASCADE, to_field="code")
+    tag = models.ForeignKey(Tag, models.CASCADE)
+
+
+class Editor(models.Model):
+    """A right that names its user by username."""
+
+    series = models.ForeignKey(Series, models.CASCADE, to_field="code")
+    # The app's tables are made before those of apps with migrations.
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.CASCADE, to_field="username", db_constraint=False
+    )
+
+
+class Volume(models.Model):
+    title = models.CharField(max_length=50)
+    series = models.ForeignKey(Series, models.CASCADE, to_field="code", related_name="volumes")

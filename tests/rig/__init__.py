@@ -1,1 +1,1 @@
-"""The chaos rig: a site of its own, faults, clients, and one checker. `python -m tests.rig` runs it."""
+"""The chaos rig: a site of its own, faults, clients, and a checker. Run it with `python -m tests.rig`."""

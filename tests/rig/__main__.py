@@ -1,4 +1,4 @@
-"""`python -m tests.rig`."""
+"""The entry point of `python -m tests.rig`."""
 
 import os
 import sys

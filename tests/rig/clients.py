@@ -1,4 +1,4 @@
-"""The clients of a run, and the lines that lead them to Daphne."""
+"""The clients of a run, and the proxies between them and Daphne."""
 
 import asyncio
 import time
@@ -9,28 +9,29 @@ from typing import Any, Self
 
 from tests.waiting import PATIENCE
 
+from .checker.published import Skipped
 from .history import Committed, Observed, Record
 from .listeners import Listener, OurListener
 from .plain.listener import PlainListener
 from .proxy import Proxy
 from .scenarios import OURS, PLAIN
 
-#: Clients that connect at once: as many as plain Daphne lets wait.
+#: How many clients connect at the same time: plain Daphne queues no more handshakes.
 AT_ONCE = 40
-#: How long missing notifications may take when nothing is broken any more. Of the plain pattern none come.
+#: How long to wait for missing notifications after the last fault. The plain pattern never sends them.
 MISSING_SECONDS = {OURS: PATIENCE, PLAIN: 10.0}
-#: How long, when nothing is missing any more, repetitions may take.
+#: How long to watch for repetitions once nothing is missing, and how often to look meanwhile.
 SETTLE_SECONDS, LOOK_SECONDS = 3.0, 0.2
 
 
 class Clients:
-    """Clients that follow until the block ends. ``say`` is called when one is sent away."""
+    """The clients of a run, which follow until the block ends. ``log`` gets a line when one of them fails."""
 
-    def __init__(self, pattern: str, history: list[Record], say: Callable[[str], None]) -> None:
-        self.pattern, self.history, self.say = pattern, history, say
+    def __init__(self, pattern: str, history: list[Record], log: Callable[[str], None]) -> None:
+        self.pattern, self.history, self.log = pattern, history, log
         self.listeners: list[Listener] = []
-        #: Each line that can be cut, with its client's name.
-        self.lines: list[tuple[Proxy, str]] = []
+        #: The proxies that can cut a client off, each with the client's name.
+        self.proxies: list[tuple[Proxy, str]] = []
         self._stack = AsyncExitStack()
         self._following: list[asyncio.Task[None]] = []
 
@@ -45,24 +46,24 @@ class Clients:
 
     @property
     def shown(self) -> int:
-        """How many notifications the clients were shown so far, each counted once."""
+        """Count the notifications shown so far; a repetition doesn't count."""
         return sum(len(found) for one in self.listeners for found in one.shown.values())
 
     def observed(self) -> Iterator[Observed]:
-        """Yield the errors that the clients themselves found."""
+        """Yield the errors that the clients detected themselves."""
         for one in self.listeners:
             yield from one.observed()
 
-    async def connect(self, fixtures: Sequence[Any], port: int, *, has_lines: bool) -> None:
-        """Connect a client for each of the fixtures. Raises TimeoutError, with how many wait in vain."""
+    async def connect(self, fixtures: Sequence[Any], port: int, *, through_proxies: bool) -> None:
+        """Connect one client for each fixture. Raises TimeoutError, which says how many are still waiting."""
         kind = PlainListener if self.pattern == PLAIN else OurListener
         for about in fixtures:
-            line = await self._line(port, about["name"]) if has_lines else port
-            self.listeners.append(kind(about, line, self.history))
+            own = await self._proxied_port(port, about["name"]) if through_proxies else port
+            self.listeners.append(kind(about, own, self.history))
         await self.connect_all(PATIENCE + len(self.listeners) / 10)
 
     async def connect_all(self, seconds: float) -> None:
-        """Connect the known clients, some at once. Raises TimeoutError, as `connect`."""
+        """Connect all clients, ``AT_ONCE`` at a time. Raises TimeoutError, as `connect` does."""
         limit = asyncio.Semaphore(AT_ONCE)
         try:
             async with asyncio.timeout(seconds):
@@ -75,14 +76,16 @@ class Clients:
             )
             raise TimeoutError(text) from None
 
-    async def wait_for(self, committed: Sequence[Committed]) -> None:
-        """Wait until all were shown what is due, no longer than it may take; then for repetitions."""
+    async def wait_for(
+        self, committed: Sequence[Committed], skipped: Skipped = frozenset()
+    ) -> None:
+        """Wait until each client has its notifications, or time is up; then watch for repetitions."""
         expected: dict[str, set[str]] = defaultdict(set)
-        for change in committed:
-            for stream in change.streams:
-                expected[stream].add(change.content)
+        changes = {(stream, change.content) for change in committed for stream in change.streams}
+        for stream, content in changes.difference(skipped):
+            expected[stream].add(content)
         end = time.monotonic() + MISSING_SECONDS[self.pattern]
-        waiting = [one for one in self.listeners if one.is_allowed]
+        waiting = [one for one in self.listeners if one.is_allowed and not one.is_guest]
         while waiting and time.monotonic() < end:
             await asyncio.sleep(LOOK_SECONDS)
             waiting = [
@@ -93,19 +96,19 @@ class Clients:
         await asyncio.sleep(SETTLE_SECONDS)
 
     async def follow(self, listener: Listener) -> None:
-        """Have a client follow. If it is sent away, that is noted."""
+        """Run a client until it fails; record the failure as a loss."""
         try:
             await listener.run()
-        except Exception as error:  # noqa: BLE001  # whatever it is, a client that should follow does not
-            self.say(f"{listener.name} was sent away: {error!r}")
-            listener.observe("lost", f"was sent away: {error!r}")
+        except Exception as error:  # noqa: BLE001  # whatever the error, the client follows no longer
+            self.log(f"{listener.name} stopped following: {error!r}")
+            listener.record_error("lost", f"stopped following: {error!r}")
         finally:
-            listener.is_ready.set()  # nothing waits for a client that won't come any more
+            listener.is_ready.set()  # `connect_all` must not wait for a client that has failed
 
-    async def _line(self, port: int, name: str) -> int:
-        line = await self._stack.enter_async_context(Proxy(f"ws://127.0.0.1:{port}"))
-        self.lines.append((line, name))
-        return int(line.port)
+    async def _proxied_port(self, port: int, name: str) -> int:
+        proxy = await self._stack.enter_async_context(Proxy(f"ws://127.0.0.1:{port}"))
+        self.proxies.append((proxy, name))
+        return int(proxy.port)
 
     async def _connect(self, listener: Listener, limit: asyncio.Semaphore) -> None:
         async with limit:

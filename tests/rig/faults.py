@@ -1,23 +1,23 @@
-"""Faults of a run, each made good again: of processes, servers, messages, and lines of clients."""
+"""Faults of processes, servers, messages and clients' connections; each is undone after a while."""
 
 import asyncio
 import random
 import time
 from collections.abc import Callable, Sequence
 
+from .failpoints import LOSE
 from .history import Broken, Record
-from .orders import LOSE
 from .proxy import Proxy
 from .site import Site
 
-#: When the first fault comes, at the latest.
+#: The first fault comes after at most so many seconds.
 FIRST_SECONDS = 5.0
-#: How long a client's line is cut, and how long Redis is taken away, in seconds.
+#: How long a client is cut off, and how long Redis is taken away, in seconds.
 CUT_SECONDS, AWAY_SECONDS = 2.0, 60.0
 
 
 class Faults:
-    """Faults of a site, by name. Each method returns when its fault is made good."""
+    """The faults of a site, one method each. A method returns once its fault is undone."""
 
     def __init__(
         self,
@@ -33,7 +33,7 @@ class Faults:
         self._next_worker = 0
 
     async def run(self, every: float) -> None:
-        """Cause one after the other until the run is over; none if there are no names."""
+        """Cause one fault after the other until the run is over. Does nothing if there are no names."""
         await pass_time(min(every, FIRST_SECONDS), self.over)
         while self.names and not self.over.is_set():
             at = time.time()
@@ -41,7 +41,7 @@ class Faults:
             await pass_time(at + every - time.time(), self.over)
 
     def cause_next(self) -> None:
-        """Cause the next fault: each of the names once, in order, and then any at random."""
+        """Cause the next fault. Each name comes once, in order; after that they are drawn at random."""
         first = self.names[self.count :]
         name = first[0] if first else self.random.choice(self.names)
         self.count += 1
@@ -53,14 +53,14 @@ class Faults:
         time.sleep(self.random.uniform(least, most))
 
     def _worker(self) -> str:
-        """Return the worker whose turn it is, if there is one."""
+        """Return the next worker in turn, or "" if no worker runs."""
         workers = self.site.workers
         self._next_worker += 1
         return workers[self._next_worker % len(workers)] if workers else ""
 
     def _kill(self, name: str) -> None:
-        """Kill a process, if there is one, and start it again, as a supervisor would."""
-        if name in self.site.running:  # the plain pattern has neither worker nor beat
+        """Kill a process and start it again, as a supervisor would. Does nothing if it doesn't run."""
+        if name in self.site.running:  # the plain pattern has no worker and no beat
             self.site.kill(name)
             self._wait(0, 0.5)
             self.site.launch(name)
@@ -110,20 +110,20 @@ class Faults:
         self.site.start_servers()
 
     def lose_messages(self) -> None:
-        self.site.order(LOSE)
+        self.site.set_failpoint(LOSE)
         self._wait(2, 5)
-        self.site.revoke(LOSE)
+        self.site.clear_failpoint(LOSE)
 
 
-async def cut_now_and_then(
-    line: Proxy, client: str, every: float, seed: str, over: asyncio.Event, history: list[Record]
+async def break_repeatedly(
+    proxy: Proxy, client: str, every: float, seed: str, over: asyncio.Event, history: list[Record]
 ) -> None:
-    """Cut a client's line about so often: with a reset, half open until it is cut, or only stalled."""
+    """Break a client's connection about every ``every`` seconds: by a reset, half open, or stalled."""
     chance = random.Random(seed)
     faults: tuple[tuple[str, Callable[[], None]], ...] = (
-        ("reset", line.reset),
-        ("half_open", line.stall),
-        ("stall", line.stall),
+        ("reset", proxy.reset),
+        ("half_open", proxy.stall),
+        ("stall", proxy.stall),
     )
     await pass_time(chance.uniform(0, every), over)
     while not over.is_set():
@@ -131,18 +131,18 @@ async def cut_now_and_then(
         at = time.time()
         cause()
         if name == "reset":
-            await line.refuse()
+            await proxy.refuse()
         await pass_time(CUT_SECONDS, over)
         if name == "half_open":
-            line.cut()
-        line.resume()
-        await line.accept()
+            proxy.cut()
+        proxy.resume()
+        await proxy.accept()
         history.append(Broken(fault=name, at=at, until=time.time(), client=client))
         await pass_time(chance.uniform(0.5, 1.5) * every, over)
 
 
 async def pass_time(seconds: float, over: asyncio.Event) -> None:
-    """Let time pass, but no longer than until the run is over."""
+    """Wait for some seconds, or until the run is over if that is sooner."""
     waiting = asyncio.create_task(over.wait())
     try:
         await asyncio.wait([waiting], timeout=max(0.0, seconds))

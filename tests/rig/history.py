@@ -1,7 +1,7 @@
 """
-What happened in a run, as JSON lines: what was committed, published, followed and shown, and what was broken.
+The history of a run, as JSON lines: commits, publications, subscriptions, deliveries and faults.
 
-Times are seconds since 1970, by this machine's one clock.
+Times are seconds since 1970. All processes run on this machine, so there is one clock.
 """
 
 import json
@@ -14,36 +14,43 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Committed:
-    """A change that the database holds, in commit order. Its content is unique in each of its streams."""
+    """A committed change, recorded in commit order. Its content is unique in each of its streams."""
 
     content: str
     streams: tuple[str, ...]
     at: float
+    #: The names of the clients that had no right to see it when it was committed.
+    hidden_from: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Published:
-    """An envelope that the channel layer took."""
+    """An envelope that the channel layer accepted. Its content is None if subscribers see ``skipped``."""
 
     stream: str
     offset: int
-    content: str
+    content: str | None
     at: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Followed:
-    """A client followed a stream from then on; or asked for it, and should have been refused."""
+    """
+    The start of a client's interest in a stream. It should be refused unless ``is_allowed``.
+
+    The right of a guest ends and is given back; a guest may miss the notifications in between.
+    """
 
     client: str
     stream: str
     at: float
     is_allowed: bool = True
+    is_guest: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Received:
-    """A client was shown a content."""
+    """The delivery of a change to a client."""
 
     client: str
     stream: str
@@ -53,7 +60,7 @@ class Received:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Broken:
-    """Something was broken for a while: for one client, or for all."""
+    """A fault and how long it lasted. It concerned one client, or all if ``client`` is empty."""
 
     fault: str
     at: float
@@ -63,7 +70,7 @@ class Broken:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Observed:
-    """An error that a client itself found: which of the checker's it is, and what happened, so many times."""
+    """An error that a client detected itself, as one of the checker's kinds of error."""
 
     client: str
     error: str
@@ -79,18 +86,18 @@ KINDS: dict[str, type[Record]] = {
 
 
 def line(record: Record) -> str:
-    """Return the line of a record."""
+    """Return a record as a line of JSON."""
     return json.dumps({"kind": type(record).__name__.lower(), **asdict(record)}) + "\n"
 
 
 def write(records: Iterable[Record], path: Path) -> None:
-    """Write a history, a line for each record."""
+    """Write a history, one line per record."""
     with path.open("w") as file:
         file.writelines(map(line, records))
 
 
 def read(path: Path) -> Iterator[Record]:
-    """Yield the records of a history. Raises ValueError, with the line, where one is none."""
+    """Yield the records of a history. Raises ValueError, which names the line, if one is malformed."""
     with path.open() as file:
         for number, text in enumerate(file, 1):
             try:
@@ -101,13 +108,20 @@ def read(path: Path) -> Iterator[Record]:
                 raise ValueError(f"{path}, line {number}: {expected}") from None
 
 
+def content_of(payload: Any) -> Any:
+    """Return a text that is unique to this payload in its stream; None if there is no payload."""
+    if payload is None:
+        return None
+    return payload.get("title") or payload.get("name") or f"{payload['id']} is gone"
+
+
 def journal_in(data_dir: Path) -> Path:
-    """Return where the channel layer of a site notes what it took."""
+    """Return the path of the journal in which a site's channel layer records its publications."""
     return data_dir / "journal.jsonl"
 
 
 def read_journal(path: Path) -> Iterator[Record]:
-    """Yield the records of a journal. A line that its process didn't live to end counts as not written."""
+    """Yield the records of a journal. Ignores lines left incomplete by a killed process."""
     for text in path.read_text().splitlines() if path.exists() else ():
         with suppress(ValueError):
             yield _record(json.loads(text))
@@ -115,6 +129,7 @@ def read_journal(path: Path) -> Iterator[Record]:
 
 def _record(values: dict[str, Any]) -> Record:
     kind = KINDS[values.pop("kind")]
-    if "streams" in values:
-        values["streams"] = tuple(values["streams"])
+    for name in ("streams", "hidden_from"):
+        if name in values:
+            values[name] = tuple(values[name])
     return kind(**values)

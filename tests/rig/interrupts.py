@@ -1,23 +1,23 @@
-"""Ctrl-C and similar signals: obeyed at once, but not while something is being started or stopped."""
+"""Ctrl-C and similar signals: handled at once, but not while a process is being started or stopped."""
 
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
-#: Ctrl-C, an operator's kill, and a terminal that is closed.
+#: Sent by Ctrl-C, by `kill`, and by a terminal that is closed.
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @contextmanager
 def handled(handler: Callable[[int, Any], Any]) -> Iterator[None]:
     """
-    Handle the signals this way within the block, except those that this program was started to ignore.
+    Call the handler for signals within the block, except for those that this program was started to ignore.
 
-    In the main thread only.
+    Works in the main thread only.
     """
-    heeded = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
-    before = {number: signal.signal(number, handler) for number in heeded}
+    numbers = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, handler) for number in numbers}
     try:
         yield
     finally:
@@ -26,17 +26,17 @@ def handled(handler: Callable[[int, Any], Any]) -> Iterator[None]:
 
 
 def interruptible() -> AbstractContextManager[None]:
-    """Have each of the signals raise KeyboardInterrupt within the block."""
+    """Raise KeyboardInterrupt on each of the signals within the block."""
     return handled(signal.default_int_handler)
 
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Put off signals that arrive within the block until it ends."""
-    came: list[int] = []
+    """Delay signals that arrive within the block until it ends."""
+    arrived: list[int] = []
     try:
-        with handled(lambda number, _: came.append(number)):
+        with handled(lambda number, _: arrived.append(number)):
             yield
     finally:
-        for number in came[:1]:
+        for number in arrived[:1]:
             signal.raise_signal(number)

@@ -1,4 +1,4 @@
-"""The load of a scenario, by one pattern: the processes of the pattern, and the writers."""
+"""The load of a scenario: the processes that its pattern needs, and the writers."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ PROJECTS, TICKETS, WRITERS = 10, 5, 2
 
 
 class Load:
-    """A load in a site that is up."""
+    """The load of one run, in a site that is running."""
 
     def __init__(self, site: Site, scenario: Scenario, pattern: str, seed: int) -> None:
         self.site, self.scenario, self.seed = site, scenario, seed
@@ -18,12 +18,14 @@ class Load:
         self.projects: list[int] = []
 
     def set_up(self) -> Any:
-        """Start the processes of the pattern, but no writer. Return the clients that there shall be."""
+        """Start the pattern's processes, without the writers. Return the fixtures of the clients."""
         site = self.site
         counts = {"projects": PROJECTS, "tickets": TICKETS}
-        fixtures = site.prepare(clients=self.scenario.clients, **counts)
+        guests = 0 if self.is_plain else self.scenario.guests
+        fixtures = site.prepare(clients=self.scenario.clients, guests=guests, **counts)
         self.projects = fixtures["projects"]
         if self.is_plain:
+            site.manage("pillarbox", "triggers", "--remove")
             site.environment["DJANGO_SETTINGS_MODULE"] = "tests.rig.plain.settings"
             listen = f"--bind 127.0.0.1 --port {site.daphne_port}"
             site.commands["daphne"] = f"exec daphne {listen} tests.rig.plain.consumer:application"
@@ -31,7 +33,7 @@ class Load:
         return fixtures["listeners"]
 
     def start_writing(self) -> None:
-        """Start the writers. Returns when all of them write."""
+        """Start the writers. Returns once all of them are writing."""
         for number, name in enumerate(self.writers):
             self.site.write(
                 name,
@@ -43,7 +45,7 @@ class Load:
             )
 
     def stop_writing(self) -> None:
-        """Stop the writers. Raises EndedError if one of them has ended before."""
+        """Stop the writers. Raises EndedError if one of them has already ended by itself."""
         for name in self.writers:
             self.site.check(name)
         self.site.stop_writers(*self.writers)

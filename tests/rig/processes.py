@@ -1,12 +1,14 @@
-"""Processes of the Procfile, and others, that can be started, stopped, frozen and killed."""
+"""The processes of the Procfile, and others, which can be started, stopped, frozen and killed."""
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
 from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Self
 
 from honcho.environ import parse_procfile
@@ -14,25 +16,28 @@ from honcho.environ import parse_procfile
 from tests.ports import answers, free_port
 from tests.waiting import PATIENCE, wait_until
 
+from .forkserver import Forked, fork_server, python_arguments
 from .keeper import ROOT, keeper
+
+Process = Forked | subprocess.Popen[bytes]
 
 
 class EndedError(Exception):
-    """A process has ended by itself. The message says where its log is."""
+    """An error about a process that has ended by itself. The message names its log."""
 
 
 class Processes:
     """
-    Processes by name, with free ports of their own. All end with the block, or with this process.
+    Processes by name, with free ports of their own. They end with the block, or with this process.
 
-    A digit behind the name in the Procfile makes another process of a kind: ``worker2``.
+    A number after a name of the Procfile starts another process by the same command: ``worker2``.
     """
 
     def __init__(self, log_folder: Path) -> None:
         self.port, self.daphne_port = free_port(), free_port()
         self.log_folder = log_folder
-        self.running: dict[str, subprocess.Popen[bytes]] = {}
-        keeper()  # before the environment is copied: its mark is in there
+        self.running: dict[str, Process] = {}
+        keeper()  # first, because it adds its mark to the environment that is copied below
         procfile = (ROOT / "Procfile").read_text()
         self.commands: dict[str, str] = {**parse_procfile(procfile).processes}
         path = str(Path(sys.executable).parent) + os.pathsep + os.environ.get("PATH", os.defpath)
@@ -49,85 +54,99 @@ class Processes:
         return self
 
     def __exit__(self, *_: object) -> None:
-        # One signal each: a second one may come while the first one is being obeyed.
-        with ExitStack() as stack:  # whatever one of them does, the others end, too
+        # One signal each: a second one could interrupt an orderly shutdown.
+        with ExitStack() as stack:  # the others end even if one of them doesn't
             for process in self.running.values():
                 _terminate(process)
                 stack.callback(_wait_for, process)
 
     def start(self, *names: str) -> None:
-        """Start processes, and wait until they serve. Raises TimeoutError, and EndedError."""
+        """Start processes, and wait until they serve. Raises TimeoutError, or EndedError if one has ended."""
         self.launch(*names)
         for name in names:
             log = self.log_folder / f"{name}.log"
             wait_until(partial(self._serves, name), f"{name} serves; its log is {log}")
 
     def check(self, name: str) -> None:
-        """Raises EndedError if a process has ended."""
+        """Raise EndedError if a process has ended."""
         if (code := self.running[name].poll()) is not None:
             log = self.log_folder / f"{name}.log"
             raise EndedError(f"{name} has ended by itself, with code {code}; its log is {log}.")
 
     def launch(self, *names: str) -> None:
-        """Start processes."""
+        """Start processes without waiting until they serve."""
         for name in names:
             known = name if name in self.commands else name.rstrip("0123456789")
             with (self.log_folder / f"{name}.log").open("wb") as log:
-                self.running[name] = subprocess.Popen(
+                self.running[name] = self._execute(
                     self.commands[known],
-                    shell=True,
-                    cwd=ROOT,
-                    env={**self.environment, "PGAPPNAME": name},  # as pg_stat_activity names it
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,
+                    {**self.environment, "PGAPPNAME": name},  # its name in pg_stat_activity
+                    log.fileno(),
+                    log.fileno(),
                 )
 
+    def _execute(
+        self, command: str, environment: dict[str, str], stdout: int, stderr: int
+    ) -> Process:
+        """Run a shell command, in a fork of the fork server if it is a Python program."""
+        if arguments := python_arguments(command, environment):
+            return fork_server().start(arguments, environment, stdout=stdout, stderr=stderr)
+        return subprocess.Popen(
+            command,
+            shell=True,
+            cwd=ROOT,
+            env=environment,
+            stdout=stdout,
+            stderr=stderr,
+            start_new_session=True,
+        )
+
     def stop(self, name: str) -> None:
-        """End a process as an operator does, with SIGTERM."""
+        """End a process with SIGTERM, as an operator does, and wait until it has ended."""
         process = self.running.pop(name)
         _terminate(process)
         _wait_for(process)
 
     def kill(self, name: str) -> None:
-        """Kill a process, and its children, at whatever instruction they are."""
+        """Kill a process and its children with SIGKILL."""
         process = self.running.pop(name)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
     def freeze(self, name: str) -> None:
-        """Stop a process and its children, at whatever instruction they are."""
+        """Suspend a process and its children with SIGSTOP."""
         os.killpg(self.running[name].pid, signal.SIGSTOP)
 
     def resume(self, name: str) -> None:
-        """Let a frozen process go on."""
+        """Resume a frozen process and its children."""
         os.killpg(self.running[name].pid, signal.SIGCONT)
 
     @property
     def workers(self) -> list[str]:
-        """The names of the workers that run."""
+        """The names of the running workers."""
         return sorted(name for name in self.running if name.startswith("worker"))
 
     def log(self, name: str) -> str:
         """Return the log of a process."""
         return (self.log_folder / f"{name}.log").read_text()
 
-    def manage(self, *words: str) -> None:
-        """Run a command of manage.py to its end. Raises CalledProcessError if it fails."""
-        self.run("manage.py", *words)
+    def manage(self, *arguments: str) -> None:
+        """Run a command of manage.py and wait for it. Raises CalledProcessError if it fails."""
+        self.run("manage.py", *arguments)
 
-    def run(self, *words: str) -> str:
-        """Run Python with these words to its end, and return what it prints."""
-        done = subprocess.run(
-            [sys.executable, *words],
-            cwd=ROOT,
-            env=self.environment,
-            check=True,
-            stdout=subprocess.PIPE,
-            text=True,
-            start_new_session=True,  # Ctrl-C is for this process
-        )
-        return done.stdout
+    def run(self, *arguments: str) -> str:
+        """Run Python with these arguments, wait for it, and return its output. Raises CalledProcessError."""
+        with TemporaryFile("w+") as printed:
+            command = f"exec python {shlex.join(arguments)}"
+            process = self._execute(command, self.environment, printed.fileno(), 2)
+            try:
+                code = process.wait()
+            finally:  # Ctrl-C reaches only this process
+                _kill_tree_of(process)
+            printed.seek(0)
+            if code:
+                raise subprocess.CalledProcessError(code, arguments, printed.read())
+            return printed.read()
 
     def _serves(self, name: str) -> bool:
         self.check(name)
@@ -138,18 +157,23 @@ class Processes:
         return not name.startswith("worker") or "ready." in self.log(name)
 
 
-def _terminate(process: "subprocess.Popen[bytes]") -> None:
-    """Ask a process to end. A frozen one goes on first: it would not obey."""
+def _terminate(process: Process) -> None:
+    """Send SIGTERM to a process. A frozen one is resumed first, or it would not receive the signal."""
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGCONT)
         process.terminate()
 
 
-def _wait_for(process: "subprocess.Popen[bytes]") -> None:
-    """Wait until a process that was asked to end has ended, and kill its children. Raises TimeoutExpired."""
+def _wait_for(process: Process) -> None:
+    """Wait until a process has ended, then kill its remaining children. Raises TimeoutExpired."""
     try:
         process.wait(PATIENCE)
     finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        _kill_tree_of(process)
+
+
+def _kill_tree_of(process: Process) -> None:
+    """Kill a process and its children, as far as they still run."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()

@@ -1,4 +1,4 @@
-"""A proxy before a server that can refuse, cut, reset and stall its connections."""
+"""A TCP proxy that can refuse, cut, reset and stall connections."""
 
 import asyncio
 import contextlib
@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 
 class Proxy:
     """
-    A proxy on a free port of this machine, before the server at ``url``.
+    A proxy on a free local port, in front of the server at ``url``.
 
-    The URL has a host and a port. That of a Redis may have no port, or be ``unix://``.
+    The URL has a host and a port. A Redis URL may have no port, or be ``unix://``.
     """
 
     def __init__(self, url: str) -> None:
@@ -31,7 +31,7 @@ class Proxy:
 
     async def __aexit__(self, *_: object) -> None:
         self._flows.set()
-        self._accepts = False  # a connection that is just being taken ends, too
+        self._accepts = False  # connections that are being accepted right now end, too
         self._server.close()
         while self._served:
             self.cut()
@@ -40,17 +40,17 @@ class Proxy:
 
     @property
     def url(self) -> str:
-        """Where the proxy answers."""
+        """The URL of the proxy."""
         scheme = "redis" if self._target.scheme == "unix" else self._target.scheme
         return f"{scheme}://127.0.0.1:{self.port}"
 
     def cut(self) -> None:
-        """End every connection. What is on its way is lost."""
+        """Abort every connection. Bytes in transit are lost."""
         for writer in list(self._writers):
             writer.transport.abort()
 
     def reset(self) -> None:
-        """End every connection with a reset, so that neither end takes it for the regular end."""
+        """Abort every connection with a TCP reset, so that neither end sees a regular close."""
         at_once = struct.pack("ii", 1, 0)
         for writer in list(self._writers):
             if not writer.transport.is_closing():
@@ -59,20 +59,20 @@ class Proxy:
         self.cut()
 
     def stall(self) -> None:
-        """Keep every connection open, and let nothing through."""
+        """Keep every connection open, but forward nothing."""
         self._flows.clear()
 
     def resume(self) -> None:
-        """Let everything through again, first what has waited."""
+        """Forward again, beginning with the bytes that were held up."""
         self._flows.set()
 
     async def refuse(self) -> None:
-        """End every connection, and each new one at once."""
+        """Abort every connection, and each new one as soon as it is made."""
         self._accepts = False
         self.cut()
 
     async def accept(self) -> None:
-        """Take connections again."""
+        """Accept connections again."""
         self._accepts = True
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -91,7 +91,7 @@ class Proxy:
             return
         try:
             from_server, to_server = await self._connect()
-        except OSError:  # the proxy is as absent as its server
+        except OSError:  # without its server, the proxy ends the connection
             return
         self._writers.add(to_server)
         try:

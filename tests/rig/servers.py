@@ -1,4 +1,4 @@
-"""Processes with a PostgreSQL and a Redis of their own, which can be killed."""
+"""Processes with a PostgreSQL and a Redis of their own, which can be killed, too."""
 
 import secrets
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ from .processes import Processes
 
 
 class ServedProcesses(Processes):
-    """Processes and servers in a temporary folder of their own. Nothing is left of them."""
+    """Processes and servers in a temporary folder. All of them are removed at the end."""
 
     def __init__(self, log_folder: Path) -> None:
         super().__init__(log_folder)
@@ -27,16 +27,16 @@ class ServedProcesses(Processes):
             self.data_dir = keeper().make_folder()
         self.environment |= {
             "DATA_DIR": str(self.data_dir),
-            "TMPDIR": str(self.data_dir),  # a killed process leaves files there
+            "TMPDIR": str(self.data_dir),  # has leftovers of killed processes
             "DATABASE_URL": postgres_url(self.data_dir),
             "REDIS_URL": redis_url(self.data_dir),
             "CELERY_BROKER_URL": "",
-            # As in production, but for this machine only.
+            # As in production, but reachable from this machine only.
             "DEBUG": "0",
             "SECRET_KEY": secrets.token_hex(),
             "ALLOWED_HOSTS": "127.0.0.1",
             "HOST": "127.0.0.1",
-            # Not the running site's. Some of what is logged is waited for.
+            # Independent of the surrounding environment. Tests wait for some log lines.
             "METRICS_TOKEN": "",
             "WORKER_METRICS_PORT": "0",
             "LOG_FORMAT": "fields",
@@ -63,33 +63,33 @@ class ServedProcesses(Processes):
 
     @contextmanager
     def connection(self) -> Iterator[psycopg.Connection[Any]]:
-        """A connection to the database, each statement a transaction."""
+        """Open a connection to the database, in autocommit mode."""
         with psycopg.connect(postgres_url(self.data_dir), autocommit=True) as connection:
             yield connection
 
     def query(self, sql: str, values: Any = None) -> list[tuple[Any, ...]]:
-        """Return the database's answer."""
+        """Execute a statement, and return the rows it finds."""
         with self.connection() as connection:
             cursor = connection.execute(sql, values)
             return cursor.fetchall() if cursor.description else []
 
     def flush_redis(self) -> None:
-        """Have Redis forget everything."""
+        """Delete all keys in Redis."""
         with redis.Redis.from_url(redis_url(self.data_dir)) as client:
             client.flushall()
 
     def kill_redis(self) -> None:
-        """Kill Redis, with all it held."""
+        """Kill Redis. Its data is lost."""
         with redis.Redis.from_url(redis_url(self.data_dir)) as client:
-            kill_family(int(client.info("server")["process_id"]))
+            kill_tree(int(client.info("server")["process_id"]))
 
     def kill_postgres(self) -> None:
-        """Kill PostgreSQL, each of its processes."""
+        """Kill all processes of PostgreSQL."""
         pid = (self.data_dir / "postgres" / "postmaster.pid").read_text().split()[0]
-        kill_family(int(pid))
+        kill_tree(int(pid))
 
     def start_servers(self) -> None:
-        """Start the servers that were killed."""
+        """Start the servers that don't run, and wait until they answer."""
         wait_until(self._starts, "the servers start again")
 
     def _starts(self) -> bool:
@@ -100,8 +100,8 @@ class ServedProcesses(Processes):
         return False
 
 
-def kill_family(pid: int) -> None:
-    """Kill a process and its children. Returns when they are dead."""
+def kill_tree(pid: int) -> None:
+    """Kill a process and its children, and wait until they are dead."""
     process = psutil.Process(pid)
     family = [process, *process.children(recursive=True)]
     for member in family:
@@ -111,7 +111,7 @@ def kill_family(pid: int) -> None:
 
 
 def is_dead(process: psutil.Process) -> bool:
-    """Whether a process has ended, though its parent may not know yet."""
+    """Whether a process has ended, even if its parent hasn't waited for it yet."""
     try:
         return bool(process.status() == psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:

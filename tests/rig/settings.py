@@ -1,15 +1,16 @@
-"""The project's settings, as in production, with a channel layer and a wake-up that obey orders."""
+"""The project's settings for a site under test: channel layer, wake-up and encoder have failpoints."""
 
 import json
 import os
 
 from config.settings import *  # noqa: F403
-from config.settings import OUTBOX, REDIS_URL
+from config.settings import PILLARBOX, REDIS_URL
 
-OUTBOX = {
-    **OUTBOX,
-    "BELL": "tests.rig.orders.wake_up",
-    **json.loads(os.environ.get("RIG_OUTBOX", "{}")),
+PILLARBOX = {
+    **PILLARBOX,
+    "WAKE_UP": "tests.rig.failpoints.wake_up",
+    "JSON_ENCODER": "tests.rig.failpoints.Encoder",
+    **json.loads(os.environ.get("RIG_PILLARBOX", "{}")),
 }
 CHANNEL_LAYERS = {
     "default": {"BACKEND": "tests.rig.layers.RigLayer", "CONFIG": {"hosts": [REDIS_URL]}}

@@ -1,4 +1,4 @@
-"""A site under test: its processes obey orders, and all that they commit and publish is known."""
+"""A site under test: its processes have failpoints, and it records all commits and publications."""
 
 import json
 import shutil
@@ -8,94 +8,94 @@ from typing import Any, Self
 
 import redis
 
-from apps.outbox.models import shard_of
 from config.embedded import redis_url
+from pillarbox.models import shard_of
 from tests.waiting import wait_until
 
-from . import ledger, orders
-from .checker import Result, judge
+from . import failpoints, ledger
+from .checker import Result, check_history
 from .history import Committed, Record, journal_in, read_journal
 from .servers import ServedProcesses
 from .writer import FAILED, WRITING
 
 WRITE = "from tests.rig.writer import write; write({})"
-PREPARE = "import json, tests.rig.fixtures as f; print(json.dumps(f.prepare({}, {}, {})))"
+PREPARE = "import json, tests.rig.fixtures as f; print(json.dumps(f.prepare({}, {}, {}, {})))"
 ANNOUNCE = """
-INSERT INTO outbox_notificationoutbox (stream, shard, event_id, event, object_type, object_id, payload)
+INSERT INTO pillarbox_notificationoutbox (stream, shard, event_id, event, object_type, object_id, payload)
 VALUES (%s, %s, gen_random_uuid(), 'UPDATE_TICKET', %s, %s, %s)
 """
+CHANGE = "UPDATE tickets_ticket SET title = %s WHERE id = %s"
 
 
 class Site(ServedProcesses):
-    """A site of its own, servers included. ``outbox`` changes settings of the outbox."""
+    """A site with servers of its own. ``outbox`` overrides settings of the outbox."""
 
     def __init__(self, log_folder: Path, **outbox: Any) -> None:
         super().__init__(log_folder)
         self.environment |= {
             "DJANGO_SETTINGS_MODULE": "tests.rig.settings",
-            "RIG_OUTBOX": json.dumps(outbox),
+            "RIG_PILLARBOX": json.dumps(outbox),
         }
-        self.orders = orders.folder_in(self.data_dir)
+        self.failpoints = failpoints.folder_in(self.data_dir)
         self.journal = journal_in(self.data_dir)
 
     def __enter__(self) -> Self:
         super().__enter__()
         self.query(ledger.CREATE)
-        self.orders.mkdir()
+        self.failpoints.mkdir()
         return self
 
     def reset(self) -> None:
-        """Begin anew: no rows, no orders, no history."""
+        """Delete all rows, failpoints and records."""
         self.query(
-            "TRUNCATE rig_ledger, outbox_notificationoutbox, outbox_stream, outbox_claim, auth_user,"
-            " tickets_ticket, tickets_project RESTART IDENTITY CASCADE"
+            "TRUNCATE rig_ledger, pillarbox_notificationoutbox, pillarbox_stream, pillarbox_claim,"
+            " pillarbox_rendering, auth_user, tickets_ticket, tickets_project RESTART IDENTITY CASCADE"
         )
         self.journal.unlink(missing_ok=True)
-        shutil.rmtree(self.orders)
-        self.orders.mkdir()
+        shutil.rmtree(self.failpoints)
+        self.failpoints.mkdir()
 
-    # Orders
+    # Failpoints
+    def set_failpoint(self, name: str) -> None:
+        """Set a failpoint, as `failpoints` defines them."""
+        (self.failpoints / name).touch()
 
-    def order(self, order: str) -> None:
-        """Give an order of `orders` to whichever process it concerns first."""
-        (self.orders / order).touch()
+    def clear_failpoint(self, name: str) -> None:
+        """Clear a failpoint."""
+        (self.failpoints / name).unlink(missing_ok=True)
 
-    def revoke(self, order: str) -> None:
-        """Take an order back."""
-        (self.orders / order).unlink(missing_ok=True)
-
-    def is_obeyed(self, order: str) -> bool:
-        """Whether a process has carried the order out."""
-        return not (self.orders / order).exists()
+    def was_reached(self, name: str) -> bool:
+        """Whether a process has reached a failpoint, which clears it."""
+        return not (self.failpoints / name).exists()
 
     # Work
 
-    def prepare(self, *, clients: int, projects: int, tickets: int) -> Any:
-        """Create users and projects, as `fixtures.prepare` does, and forget how they came to be."""
-        code = PREPARE.format(clients, projects, tickets)
+    def prepare(self, *, clients: int, projects: int, tickets: int, guests: int = 0) -> Any:
+        """Create fixtures, as `fixtures.prepare` does, and delete their creation from the journal."""
+        code = PREPARE.format(clients, projects, tickets, guests)
         fixtures = json.loads(self.run("manage.py", "shell", "-v0", "-c", code))
         wait_until(self.is_drained, "the fixtures are published")
         self.journal.unlink(missing_ok=True)
         return fixtures
 
     def write(self, name: str, projects: Sequence[int], **options: Any) -> None:
-        """Start a writer by this name that changes the projects' tickets until it is stopped."""
-        words = ", ".join(f"{key}={value!r}" for key, value in options.items())
-        code = WRITE.format(f"{[*projects]}, {words}")
+        """Start a writer, which changes tickets of the projects until stopped. Returns once it writes."""
+        arguments = ", ".join(f"{key}={value!r}" for key, value in options.items())
+        code = WRITE.format(f"{[*projects]}, {arguments}")
         self.commands[name] = f'exec python manage.py shell -v0 -c "{code}"'
         self.start(name)
         wait_until(lambda: WRITING in self.log(name), f"{name} begins")
 
     def stop_writers(self, *names: str) -> None:
-        """Stop writers. Returns when the database has ended their last transactions, too."""
+        """Stop writers, and wait until the database has ended their last transactions."""
         for name in names:
             self.stop(name)
-        # An idle connection may be a pooler's, and bear the name of its last client.
+        # An idle connection may belong to a pooler and still have the name of its last client.
         busy = "SELECT 1 FROM pg_stat_activity WHERE application_name = ANY(%s) AND state <> 'idle'"
         wait_until(lambda: not self.query(busy, [[*names]]), "the writers' transactions end")
 
     def announce(self, *contents: str, stream: str = "ticket:1") -> None:
-        """Insert rows as a change would, in one transaction with the ledger, without a wake-up."""
+        """Insert rows and their ledger entries in one transaction, without a wake-up."""
         object_type, _, pk = stream.partition(":")
         rows = [
             (stream, shard_of(stream), object_type, pk, json.dumps({"title": content}))
@@ -103,39 +103,47 @@ class Site(ServedProcesses):
         ]
         with self.connection() as connection, connection.transaction():
             connection.cursor().executemany(ANNOUNCE, rows)
-            changes = [([stream], content) for content in contents]
+            changes: list[Any] = [([stream], content, []) for content in contents]
             connection.cursor().executemany(ledger.RECORD, changes)
 
-    # What is there
+    def change(self, ticket: int, project: int, *contents: str) -> None:
+        """Change a ticket by SQL, without a wake-up: one transaction per content, with its ledger entry."""
+        streams = [f"project.tickets:{project}", f"ticket:{ticket}"]
+        with self.connection() as connection:
+            for content in contents:
+                with connection.transaction():
+                    connection.execute(CHANGE, [content, ticket])
+                    connection.execute(ledger.RECORD, [streams, content, []])
 
+    # State
     def is_drained(self) -> bool:
         """Whether no row is pending."""
-        pending = "SELECT 1 FROM outbox_notificationoutbox WHERE published_at IS NULL AND failed_at IS NULL"
-        return not self.query(f"{pending} LIMIT 1")
+        pending = "published_at IS NULL AND failed_at IS NULL"
+        return not self.query(f"SELECT 1 FROM pillarbox_notificationoutbox WHERE {pending} LIMIT 1")
 
     def waiting(self) -> int:
-        """Return how many messages wait for a worker."""
+        """Return the number of messages in the workers' queue."""
         with redis.Redis.from_url(redis_url(self.data_dir)) as client:
-            return int(client.llen("outbox"))
+            return int(client.llen("pillarbox"))
 
     def committed(self) -> list[Committed]:
-        """Return what was committed so far. While a writer is still there, more may come."""
+        """Return the changes committed so far. More may follow while a writer runs."""
         return ledger.committed(self.query(ledger.READ))
 
     def published(self) -> list[Record]:
-        """Return what the channel layer has taken so far."""
+        """Return the publications so far, from the channel layer's journal."""
         return [*read_journal(self.journal)]
 
     def result(self) -> Result:
-        """Judge what was committed and published so far."""
-        return judge([*self.committed(), *self.published()])
+        """Check the publications so far against the committed changes."""
+        return check_history([*self.committed(), *self.published()])
 
     def failed(self) -> int:
-        """Return how many saves have failed though the database was there."""
+        """Return the number of saves that failed although the database was available."""
         failed = self.data_dir / FAILED
         return len(failed.read_text().splitlines()) if failed.exists() else 0
 
     def transactions(self) -> int:
-        """Return how many the database has had since it was last killed."""
+        """Return the number of transactions since PostgreSQL was last killed."""
         ((number,),) = self.query("SELECT sum(xact_commit) FROM pg_stat_database")
         return int(number)

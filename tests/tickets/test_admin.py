@@ -1,11 +1,12 @@
-"""What is changed in Django's admin is announced as anywhere else."""
+"""Tests of changes in Django's admin, which are announced like any other."""
 
 import pytest
 from django.test import Client
 from django.urls import reverse
 
-from apps.outbox.models import NotificationOutbox
 from apps.tickets.models import Ticket
+from pillarbox.models import NotificationOutbox
+from tests.rendering import render_all
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("empty_outbox")]
 
@@ -18,13 +19,14 @@ def client(admin):
 
 
 def events():
+    render_all()
     rows = NotificationOutbox.objects.filter(stream__startswith="ticket:")
     return sorted(rows.values_list("event", "payload__title"))
 
 
 def test_inlines(client, project, ticket, demo):
     """
-    A project's form changes one ticket, adds one and deletes one: each is announced.
+    A project's form changes, adds and deletes a ticket; each change is announced.
     """
     doomed = Ticket.objects.create(project=project, title="Doomed")
     NotificationOutbox.objects.all().delete()
@@ -51,7 +53,7 @@ def test_inlines(client, project, ticket, demo):
 
 def test_bulk_delete(client, ticket, project):
     """
-    The action that deletes what is selected announces each.
+    The action "delete selected" announces each deletion.
     """
     Ticket.objects.create(project=project, title="Second")
     NotificationOutbox.objects.all().delete()
@@ -64,7 +66,7 @@ def test_bulk_delete(client, ticket, project):
 
 def test_a_whole_project(client, ticket, project):
     """
-    Deleting a project in the admin announces it and its tickets.
+    Deleting a project announces its deletion and its tickets'.
     """
     url = reverse("admin:tickets_project_delete", args=[project.pk])
     assert 302 == client.post(url, {"post": "yes"}).status_code

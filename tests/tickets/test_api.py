@@ -1,14 +1,15 @@
-"""The REST endpoints: members only, hashids only, and what they show is what is announced."""
+"""Tests of the REST endpoints: members only, public ids only, the same content as notifications."""
 
 import pytest
 from django.contrib.auth import get_user_model
 from rest_framework.test import APIClient
 
-from apps.outbox.models import NotificationOutbox
-from apps.realtime import hashids
 from apps.tickets.models import Project, Ticket
+from pillarbox.models import RIGHTS, NotificationOutbox
+from pillarbox.types import hashids
+from tests.rendering import render_all
 
-pytestmark = pytest.mark.django_db
+pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
@@ -27,13 +28,14 @@ def project_id(project):
 
 
 def announced_payload():
-    return NotificationOutbox.objects.order_by("-id").first().payload
+    render_all()
+    return NotificationOutbox.objects.exclude(stream=RIGHTS).order_by("-id").first().payload
 
 
 class TestTickets:
     def test_create_retrieve_update_delete(self, api, project):
         """
-        A ticket's life over REST; each answer is what subscribers were told.
+        A ticket is created, read, changed and deleted; each response equals the notification.
         """
         made = api.post("/api/tickets/", {"project": project_id(project), "title": "New"})
         assert 201 == made.status_code
@@ -50,7 +52,7 @@ class TestTickets:
 
     def test_list_shows_the_users_own(self, api, ticket, other):
         """
-        Everybody sees the tickets of their projects, and no others.
+        Users see the tickets of their own projects only.
         """
         theirs = Project.objects.create(name="Theirs")
         theirs.members.add(other)
@@ -60,9 +62,9 @@ class TestTickets:
         ]
 
     @pytest.mark.parametrize("method", ["get", "put", "patch", "delete"])
-    def test_what_is_someone_elses_does_not_exist(self, ticket, other, method):
+    def test_tickets_of_others_count_as_missing(self, ticket, other, method):
         """
-        For who is no member, a ticket is as absent as one that never was.
+        Tickets of other users are answered exactly like missing ones.
         """
         client = APIClient()
         client.force_login(other)
@@ -75,14 +77,14 @@ class TestTickets:
 
     def test_a_stranger_is_refused(self, ticket):
         """
-        Without a session or a token there is nothing to see.
+        A request without session or token is refused.
         """
         assert 403 == APIClient().get(ticket_url(ticket)).status_code
 
     @pytest.mark.parametrize("value", ["junk", 7, None, [], ""])
     def test_project_must_be_an_id(self, api, project, value):
         """
-        What is no id of a project is refused by the field's name.
+        A value that isn't a project's id is refused under the field's name.
         """
         answer = api.post("/api/tickets/", {"project": value, "title": "New"})
         assert 400 == answer.status_code
@@ -90,7 +92,7 @@ class TestTickets:
 
     def test_project_must_be_the_users(self, api, project):
         """
-        A project of others can't be named, and can't be told from one that isn't there.
+        Another user's project is refused exactly like a missing one.
         """
         theirs = Project.objects.create(name="Theirs")
         answers = [
@@ -102,7 +104,7 @@ class TestTickets:
 
     def test_assignee_is_a_member_of_the_project(self, api, demo, other, project, ticket):
         """
-        Members can be assigned; a colleague of another project can't, and strangers don't exist.
+        Only members of the project can be assigned; unknown users and other projects' members can't.
         """
         office = Project.objects.create(name="Office")
         office.members.add(demo, other)
@@ -114,9 +116,9 @@ class TestTickets:
         assert {400} == {answer.status_code for answer in unknown}
         assert 200 == api.patch(url, {"project": project_id(project), "assignee": None}).status_code
 
-    def test_moving_takes_the_assignee_along_or_is_refused(self, api, demo, other, project, ticket):
+    def test_a_move_needs_a_member_as_assignee(self, api, demo, other, project, ticket):
         """
-        A ticket can't be moved to where its assignee is no member.
+        A ticket can't move to a project of which its assignee isn't a member.
         """
         project.members.add(other)
         Ticket.objects.filter(pk=ticket.pk).update(assignee=other)
@@ -129,7 +131,7 @@ class TestTickets:
 class TestProjects:
     def test_create_makes_a_member(self, api):
         """
-        Who creates a project is its member, and sees it; subscribers are told what REST shows.
+        The creator of a project is its member; the notification equals the response.
         """
         made = api.post("/api/projects/", {"name": "New"})
         assert ["demo"] == made.json()["members"]
@@ -138,7 +140,7 @@ class TestProjects:
 
     def test_update_and_delete(self, api, project):
         """
-        A project's name can be changed; deleting it deletes its tickets.
+        A project's name can be changed, but not its members; it can be deleted.
         """
         url = f"/api/projects/{project_id(project)}/"
         changed = api.patch(url, {"name": "Intranet", "members": []})
@@ -148,7 +150,7 @@ class TestProjects:
 
     def test_names_are_shown(self, project, ticket):
         """
-        In the admin a project and a ticket are called by their names.
+        Projects and tickets are displayed by name and title.
         """
         assert ["Website", "The logo is blurred"] == [str(project), str(ticket)]
 
@@ -156,7 +158,7 @@ class TestProjects:
 class TestToken:
     def test_signs_in(self, demo, ticket):
         """
-        A token that was asked for with the password serves as a session does.
+        A token obtained by password gives access like a session.
         """
         client = APIClient()
         answer = client.post("/api/token/", {"username": "demo", "password": "demo"})

@@ -1,21 +1,18 @@
-"""The demo data, and the command that keeps it changing."""
+"""Tests of the demo data, and of the command that keeps changing it."""
 
 import io
 import signal
-import subprocess
-import sys
 
 import pytest
-from django.conf import settings as django_settings
 from django.contrib.auth import authenticate, get_user_model
 from django.core.management import CommandError, call_command
 from django.db import connection
 
-from apps.outbox.models import NotificationOutbox
 from apps.tickets.management.commands.demo import Command
 from apps.tickets.models import Project, Ticket
+from pillarbox.models import NotificationOutbox
 from tests.processes import Site
-from tests.waiting import PATIENCE
+from tests.program import Program
 
 pytestmark = pytest.mark.django_db
 
@@ -34,7 +31,7 @@ def run(settings):
 
 def test_creates_accounts_projects_and_tickets(run):
     """
-    Each account's password is its name; doing it again changes nothing.
+    Each account's password is its name; a second run changes nothing.
     """
     run()
     before = (Project.objects.count(), Ticket.objects.count())
@@ -47,7 +44,7 @@ def test_creates_accounts_projects_and_tickets(run):
 
 def test_if_empty_respects_what_is_there(run, other):
     """
-    In a database with users nothing is created.
+    With `--if-empty`, nothing is created in a database with users.
     """
     assert "" == run("--if-empty")
     assert not Project.objects.exists()
@@ -55,7 +52,7 @@ def test_if_empty_respects_what_is_there(run, other):
 
 def test_is_refused_without_debug(settings):
     """
-    Accounts with well-known passwords have no place in production.
+    Accounts with well-known passwords are refused in production.
     """
     settings.DEBUG = False
     with pytest.raises(CommandError, match="DEBUG"):
@@ -65,7 +62,7 @@ def test_is_refused_without_debug(settings):
 
 def test_live_keeps_changing(run):
     """
-    Each change is announced, and said.
+    Each change is announced and printed.
     """
     run()
     before = NotificationOutbox.objects.count()
@@ -76,36 +73,30 @@ def test_live_keeps_changing(run):
 
 @pytest.fixture
 def live(run, transactional_db):
-    """The command in a process of its own, past its first change, with an hour until the next one."""
+    """The running command after its first change, an hour before the next one."""
     run()
-    process = subprocess.Popen(
-        [sys.executable, "manage.py", "demo", "--live", "--interval", "3600"],
-        cwd=django_settings.BASE_DIR,
-        env=Site(None).environment,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    command = ["manage.py", "demo", "--live", "--interval", "3600"]
+    program = Program(command, Site(None).environment)
     try:
-        assert process.stdout.readline().startswith("The demo data is there.")
-        assert process.stdout.readline()
-        yield process
+        program.until(r"The demo data is there\..*\n.+\n")
+        yield program
     finally:
-        process.kill()
-        process.communicate()
+        program.process.kill()
+        program.ended()
 
 
 def test_live_ends_with_ctrl_c(live):
     """
-    Interrupted, it says what it did.
+    After Ctrl-C the command prints the number of changes.
     """
-    live.send_signal(signal.SIGINT)
-    said, _ = live.communicate(timeout=PATIENCE)
-    assert ("Stopped after 1 changes.\n", 0) == (said, live.returncode)
+    live.process.send_signal(signal.SIGINT)
+    assert 0 == live.ended()
+    assert live.printed.endswith("\nStopped after 1 changes.\n")
 
 
 def test_live_without_tickets(run):
     """
-    With nothing left to change it says so.
+    Without tickets, the command says so.
     """
     run()
     Ticket.objects.all().delete()
@@ -115,7 +106,7 @@ def test_live_without_tickets(run):
 @pytest.mark.django_db(transaction=True)
 def test_live_outlives_the_database(run, monkeypatch):
     """
-    While the database is away it says so, and goes on when it is back.
+    The command prints an outage of the database, and goes on afterwards.
     """
     run()
     command = Command()

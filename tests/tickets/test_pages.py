@@ -1,4 +1,4 @@
-"""The pages as the server renders them: to whom, at which position, and what forms do."""
+"""Tests of the rendered pages: who sees them, at which position, and what forms do."""
 
 import json
 import re
@@ -11,13 +11,13 @@ from django.db import connection, connections
 from django.test import RequestFactory
 from django.urls import reverse
 
-from apps.outbox import history
-from apps.realtime.groups import stream_for
-from apps.realtime.registry import object_type
 from apps.tickets.models import Project, Ticket
 from apps.tickets.pages import PROJECTS
 from apps.tickets.policy import sockets_url
-from workers.relay import Relay
+from pillarbox.relay.relay import Relay
+from pillarbox.stream import history
+from pillarbox.types.groups import stream_for
+from pillarbox.types.registry import object_type
 
 pytestmark = pytest.mark.django_db
 
@@ -38,36 +38,36 @@ def add_url(project):
 
 
 def live_of(answer):
-    """Return what the page's script begins with."""
+    """Return the initial data of the page's script."""
     (text,) = re.findall(r'<script id="live"[^>]*>(.*?)</script>', answer.content.decode())
     return json.loads(text)
 
 
 def titles(answer):
-    """Return the titles in the page."""
+    """Return the tickets' titles on the page."""
     return re.findall(r'data-field="title"[^>]*>([^<]+)</a>', answer.content.decode())
 
 
 class TestPages:
     def test_a_stranger_is_asked_to_sign_in(self, client, project, ticket):
         """
-        Each page leads who isn't signed in to where one does, and back.
+        Without a sign-in, each page redirects to it and back.
         """
         for url in ("/", ticket_url(ticket), ticket_url(ticket, "edit"), add_url(project)):
             assert f"/sign-in/?next={url}" == client.get(url).url
         assert 200 == client.get("/sign-in/").status_code
 
-    def test_who_is_signed_in_neednt(self, browser):
+    def test_signed_in_users_are_redirected(self, browser):
         """
-        The form to sign in leads on who is in; signing out leads back to it.
+        The sign-in page redirects signed-in users; signing out leads back to it.
         """
         assert "/" == browser.get("/sign-in/").url
         assert "/sign-in/" == browser.post("/sign-out/").url
         assert 302 == browser.get("/").status_code
 
-    def test_the_accounts_are_named_while_debugging_only(self, client, settings):
+    def test_accounts_are_named_in_debug_mode_only(self, client, settings):
         """
-        A deployment says nothing of accounts with well-known passwords.
+        The demo accounts are named in debug mode only.
         """
         for debug in (True, False):
             settings.DEBUG = debug
@@ -75,7 +75,7 @@ class TestPages:
 
     def test_shows_the_users_own(self, browser, project, ticket, other):
         """
-        Tickets of others' projects are not on the page, nor anything of the projects.
+        Users see only their own projects and tickets.
         """
         theirs = Project.objects.create(name="Theirs")
         theirs.members.add(other)
@@ -87,14 +87,14 @@ class TestPages:
 
     def test_no_project(self, client, other):
         """
-        Who is a member of nothing is told what can be done.
+        A user without projects is told how to get one.
         """
         client.force_login(other)
-        assert "You are a member of no project." in client.get("/").content.decode()
+        assert "You aren't a member of any project." in client.get("/").content.decode()
 
-    def test_a_socket_has_room_for_the_page(self, browser, demo):
+    def test_a_page_fits_into_a_socket(self, browser, demo):
         """
-        Of very many projects the first ones are shown, as many as can be followed.
+        The page shows no more projects than a socket can subscribe to.
         """
         made = Project.objects.bulk_create([Project(name=f"P{n:03}") for n in range(PROJECTS + 5)])
         demo.projects.add(*made)
@@ -103,9 +103,9 @@ class TestPages:
         assert PROJECTS == answer.content.decode().count('class="project"')
 
     @pytest.mark.parametrize("name", ["ticket", "edit", "delete"])
-    def test_what_is_someone_elses_does_not_exist(self, client, other, ticket, name):
+    def test_tickets_of_others_count_as_missing(self, client, other, ticket, name):
         """
-        For who is no member, a ticket is as absent as one that never was; nothing comes to be by asking.
+        Tickets of other users count as missing, and asking for them creates no streams.
         """
         client.force_login(other)
         send = client.post if name == "delete" else client.get
@@ -113,11 +113,11 @@ class TestPages:
             assert 404 == send(ticket_url(found, name)).status_code
         assert 404 == send(reverse(name, args=["junk"])).status_code
         assert 404 == client.get(add_url(ticket.project)).status_code
-        assert not history.known_standings({"ticket:4711": None}, using="default")
+        assert not history.existing_stream_states({"ticket:4711": None}, using="default")
 
-    def test_the_form_to_delete_is_sent(self, browser, ticket):
+    def test_deleting_needs_a_post(self, browser, ticket):
         """
-        Nothing is deleted by following a link.
+        Tickets are deleted by POST only.
         """
         assert 405 == browser.get(ticket_url(ticket, "delete")).status_code
         assert "/" == browser.post(ticket_url(ticket, "delete")).url
@@ -125,7 +125,7 @@ class TestPages:
 
     def test_policy(self, browser, ticket):
         """
-        Each page forbids whatever is not its own, and is kept by nobody.
+        Each page allows only its own files and sockets, and isn't cached.
         """
         for url in ("/", ticket_url(ticket), ticket_url(ticket, "edit")):
             answer = browser.get(url)
@@ -144,7 +144,7 @@ class TestForms:
 
     def test_add(self, browser, project):
         """
-        What is sent becomes a ticket, and its page is next.
+        The form creates a ticket, and leads to its page.
         """
         assert "Add a ticket" in browser.get(add_url(project)).content.decode()
         answer = browser.post(add_url(project), self.VALUES)
@@ -154,7 +154,7 @@ class TestForms:
 
     def test_edit(self, browser, demo, ticket):
         """
-        The form has what the ticket has, and changes it.
+        The form shows the ticket's values, and changes them.
         """
         Ticket.objects.filter(pk=ticket.pk).update(
             assignee=demo, status="closed", description="a\nb"
@@ -181,9 +181,9 @@ class TestForms:
             ("assignee", "other", "does not exist"),
         ],
     )
-    def test_what_is_wrong_is_said(self, browser, other, ticket, field, value, words):
+    def test_an_invalid_form(self, browser, other, ticket, field, value, words):
         """
-        The form comes back with what was sent, and says of which field what is wrong.
+        An invalid form is shown again, with its values and an error at the field.
         """
         answer = browser.post(ticket_url(ticket, "edit"), {**self.VALUES, field: value})
         assert 400 == answer.status_code
@@ -193,18 +193,18 @@ class TestForms:
         ticket.refresh_from_db()
         assert "The logo is blurred" == ticket.title
 
-    def test_what_is_wrong_with_a_new_one_is_said(self, browser, project):
+    def test_an_invalid_new_ticket(self, browser, project):
         """
-        A form that would add nothing comes back, and follows nothing.
+        An invalid form for a new ticket is shown again, without subscriptions.
         """
         answer = browser.post(add_url(project), {**self.VALUES, "title": " ", "description": "x"})
         assert (400, []) == (answer.status_code, live_of(answer)["follow"])
         assert ">x</textarea>" in answer.content.decode()
         assert not Ticket.objects.exists()
 
-    def test_a_project_cant_be_smuggled_in(self, browser, demo, ticket):
+    def test_the_project_cannot_be_changed(self, browser, demo, ticket):
         """
-        The form is about the project that it stands in.
+        The form can't move the ticket to another project.
         """
         office = Project.objects.create(name="Office")
         office.members.add(demo)
@@ -224,7 +224,7 @@ class TestForms:
 )
 def test_where_the_sockets_are(settings, expected, debug, host):
     """
-    While debugging Daphne has a port of its own; elsewhere one address leads to both.
+    In debug mode sockets are at Daphne's port, otherwise at the page's host.
     """
     settings.DEBUG, settings.ALLOWED_HOSTS, settings.DAPHNE_PORT = debug, ["*"], 8001
     assert expected == sockets_url(RequestFactory().get("/", headers={"host": host}))
@@ -232,7 +232,7 @@ def test_where_the_sockets_are(settings, expected, debug, host):
 
 def test_where_the_sockets_are_with_tls(settings):
     """
-    A page that came encrypted has its sockets encrypted.
+    A page over TLS has sockets over TLS.
     """
     settings.DEBUG, settings.ALLOWED_HOSTS = False, ["*"]
     request = RequestFactory().get("/", secure=True, headers={"host": "shop.example"})
@@ -240,7 +240,7 @@ def test_where_the_sockets_are_with_tls(settings):
 
 
 class Interruption:
-    """Commits a change, and has it numbered, before the so-many-th statement of a view."""
+    """A wrapper that commits and numbers a change before the nth statement of a view."""
 
     def __init__(self, before, change):
         self.left, self.change, self.has_been = before, change, False
@@ -265,11 +265,11 @@ class Interruption:
 
 @pytest.mark.django_db(transaction=True)
 class TestNoGap:
-    """What changes while a page is rendered is in it, or told after the position that it has."""
+    """A change during rendering is on the page, or after the page's position, or both."""
 
     @pytest.fixture
     def changes(self, demo, project, ticket, relay):
-        """What may happen, by name. The ticket has an assignee, who is read after it."""
+        """The changes by name. The ticket has an assignee, whom the view reads after the ticket."""
         Ticket.objects.filter(pk=ticket.pk).update(assignee=demo)
         relay.drain()
         return {
@@ -281,7 +281,7 @@ class TestNoGap:
     @pytest.mark.parametrize("name", ["update", "create", "delete"])
     def test_whenever_it_changes(self, browser, demo, project, ticket, changes, name):
         """
-        Before whichever statement of the view a change is committed: rendered and told make what there is.
+        Before whichever statement a change is committed, page and notifications together show it.
         """
         statement, seen = 0, set()
         while True:
@@ -292,17 +292,17 @@ class TestNoGap:
                 break
             after = [found.title for found in Ticket.objects.all()]
             shown = titles(answer)
-            told = self._told(answer, project)
-            assert shown == after or told, (statement, shown, after)
-            seen.add((shown == after, told))
+            is_received = self._is_received(answer, project)
+            assert shown == after or is_received, (statement, shown, after)
+            seen.add((shown == after, is_received))
             if name != "create":
                 self._restore(project, ticket, demo)
             statement += 1
-        # Before the position it is only shown; after it it is told; after the rows it is only told.
+        # Before the position it is only on the page, then both, and after the rows only a notification.
         assert {(True, False), (True, True), (False, True)} == seen
 
-    def _told(self, answer, project):
-        """Whether what follows the page's position has something of the tickets."""
+    def _is_received(self, answer, project):
+        """True if the page's position is followed by a notification about the tickets."""
         (since,) = [
             entry["since"]
             for entry in live_of(answer)["follow"]
@@ -319,9 +319,9 @@ class TestNoGap:
             relay.drain()
 
 
-def test_the_demo_is_to_be_seen(client, settings):
+def test_the_demo_is_visible(client, settings):
     """
-    The demo's members see its projects on the page.
+    The demo's members see its projects.
     """
     settings.DEBUG = True
     call_command("demo")

@@ -1,4 +1,4 @@
-"""Pages that say no: in the site's words, under its policy, and of nobody else's things."""
+"""Tests of the error pages: the site's look and policy, and nothing about other users' objects."""
 
 import re
 from html import unescape
@@ -7,18 +7,18 @@ import pytest
 from django.test import Client, RequestFactory, override_settings
 from django.urls import get_resolver
 
-from apps.realtime.registry import object_type
 from apps.tickets.models import Ticket
 from apps.tickets.policy import POLICY
 from config import urls
+from pillarbox.types.registry import object_type
 
 pytestmark = pytest.mark.django_db
-#: What a deployment behind a proxy that speaks TLS is asked.
+#: Settings of a deployment behind a proxy that terminates TLS.
 DEPLOYED = {"DEBUG": False, "ALLOWED_HOSTS": ["testserver"], "SECURE_SSL_REDIRECT": False}
 
 
-def assert_said(answer, status, words):
-    """An answer is a page of ours."""
+def assert_shows(answer, status, words):
+    """Assert that the answer is an error page of ours."""
     assert (status, True) == (answer.status_code, words in unescape(answer.content.decode()))
     assert POLICY.format(sockets="'none'") == answer["Content-Security-Policy"]
     assert "no-store" == answer["Cache-Control"]
@@ -26,9 +26,9 @@ def assert_said(answer, status, words):
 
 
 @pytest.mark.parametrize("debug", [False, True])
-def test_what_is_someone_elses_looks_like_nothing(client, settings, demo, other, ticket, debug):
+def test_objects_of_others_look_missing(client, settings, demo, other, ticket, debug):
     """
-    To the byte, what one may not see is answered like what never was, also while debugging.
+    Objects of other users are answered byte for byte like missing ones, even in debug mode.
     """
     settings.DEBUG = debug
     client.force_login(other)
@@ -37,47 +37,62 @@ def test_what_is_someone_elses_looks_like_nothing(client, settings, demo, other,
         for pk in (ticket.pk, 4711)
         for action in ("", "edit/")
     ]
-    assert_said(answers[0], 404, "There is no such page, or you may not see it.")
+    assert_shows(answers[0], 404, "There is no such page, or you may not see it.")
     assert 1 == len({answer.content for answer in answers})
 
 
 @override_settings(**DEPLOYED)
-def test_an_address_of_nothing(client):
+def test_an_unknown_address(client):
     """
-    An address that the site hasn't is answered by a page of the site's, to strangers too.
+    An unknown address is answered by our page, without a sign-in.
     """
-    assert_said(client.get("/nowhere/"), 404, "There is no such page")
+    assert_shows(client.get("/nowhere/"), 404, "There is no such page")
 
 
 @override_settings(**DEPLOYED)
 def test_a_host_that_is_not_served(client):
     """
-    A request that names another host is told that it makes no sense.
+    A request for another host is answered with 400.
     """
     answer = client.get("/", headers={"host": "elsewhere.example"})
-    assert_said(answer, 400, "can't make sense of this request")
+    assert_shows(answer, 400, "can't process this request")
 
 
 @pytest.mark.parametrize("path", ["edit/", "delete/"])
 def test_a_form_of_an_ended_session(demo, ticket, path):
     """
-    A form without the session's own token changes nothing, and says what to do.
+    A form without the session's CSRF token changes nothing, and says what to do.
     """
     client = Client(enforce_csrf_checks=True)
     client.force_login(demo)
     url = f"/tickets/{object_type('ticket').public_id(ticket.pk)}/{path}"
     answer = client.post(url, {"title": "Forged", "status": "open", "priority": "2"})
-    assert_said(answer, 403, "Nothing was saved.")
+    assert_shows(answer, 403, "Nothing was saved.")
     assert "The logo is blurred" == Ticket.objects.get().title
 
 
-def test_what_fails():
+@pytest.mark.parametrize(
+    "origin", ["http://testserver:8443", "https://testserver", "https://elsewhere.example"]
+)
+def test_a_form_from_another_address(caplog, origin):
     """
-    Django finds the pages for what else goes wrong; no detail of it is on them.
+    A form from another port, scheme or host says what an operator has to look at. Only the log has the
+    address.
+    """
+    client = Client(enforce_csrf_checks=True)
+    answer = client.post("/sign-in/", {"username": "demo"}, headers={"origin": origin})
+    assert_shows(answer, 403, "the host and the port that the proxy passes on")
+    assert origin not in answer.content.decode()
+    assert f"Origin checking failed - {origin} does not match" in caplog.text
+
+
+def test_other_errors():
+    """
+    Django finds our pages for other errors, and they show no details.
     """
     request, error = RequestFactory().get("/"), ValueError("secret")
     resolver = get_resolver(urls.__name__)
-    for status, words, more in ((403, "may not do this", [error]), (500, "server is at fault", [])):
+    for status, words, more in ((403, "may not do this", [error]), (500, "The server failed.", [])):
         answer = resolver.resolve_error_handler(status)(request, *more)
-        assert_said(answer, status, words)
+        assert_shows(answer, status, words)
         assert "secret" not in answer.content.decode()

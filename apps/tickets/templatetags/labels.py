@@ -1,4 +1,4 @@
-"""How pages say what a payload has: as the page's script says it when it changes."""
+"""Template filters that display a payload's values, as the page's script displays changed ones."""
 
 from typing import Any
 
@@ -16,11 +16,11 @@ LABELS: dict[str, dict[str, str]] = {
 
 @register.filter
 def label(value: Any, field: str) -> str:
-    """Return what people call a value of a field."""
+    """Return the label of a field's value."""
     return LABELS[field].get(str(value), "")
 
 
 @register.filter
 def moment(timestamp: str) -> str:
-    """Return a time of a payload to the second: ``2026-11-22 10:00:03 UTC``."""
+    """Return a payload's time to the second: ``2026-11-22 10:00:03 UTC``."""
     return f"{timestamp[:10]} {timestamp[11:19]} UTC"

@@ -1,4 +1,4 @@
-"""`manage.py up`."""
+"""The command `manage.py up`, which runs the whole site on one machine."""
 
 import os
 import signal
@@ -22,14 +22,14 @@ PORTS = ("PORT", "DAPHNE_PORT")
 READY = """
     The page     http://localhost:{PORT}/
     The API      http://localhost:{PORT}/api/
-    The admin    http://localhost:{PORT}/admin/outbox/notificationoutbox/
+    The admin    http://localhost:{PORT}/admin/pillarbox/notificationoutbox/
     The sockets  ws://localhost:{DAPHNE_PORT}/ws/notifications/
 """
 ACCOUNTS = """\
     Accounts     demo, other, admin; the password is the name
 """
 HINT = """\
-    To see something arrive: {program} manage.py demo --live
+    To see live changes: {program} manage.py demo --live
     Ctrl-C stops everything.
 """
 
@@ -38,7 +38,7 @@ class Command(BaseCommand):
     help = (
         "Run everything until Ctrl-C: the embedded PostgreSQL and Redis (unless DATABASE_URL and "
         "REDIS_URL name others), the migrations, the demo data if the database is empty, and the "
-        "processes of the Procfile. What dies is started again; in the end nothing is left running."
+        "processes of the Procfile. Processes that end are restarted. Nothing is left running."
     )
     requires_system_checks: list[str] = []
 
@@ -64,7 +64,7 @@ class Command(BaseCommand):
             raise CommandError("PORT and DAPHNE_PORT are the same. Set one of them to another.")
         for variable in PORTS:
             _refuse_used_port(variable)
-        # From here on there is something to stop, whichever way it is asked to.
+        # From here on there are servers to stop, on SIGTERM as on Ctrl-C.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             _keep_running(servers, supervisor)
@@ -82,7 +82,7 @@ class Command(BaseCommand):
 
 
 def _watch(servers: Servers, supervisor: Supervisor) -> Any:
-    """Return what is called each second: it keeps the servers up, and says once when all is ready."""
+    """Return a function for each second: it keeps the servers running, and prints once when all is ready."""
     announced = False
 
     def watch() -> None:
@@ -90,7 +90,7 @@ def _watch(servers: Servers, supervisor: Supervisor) -> Any:
         _keep_running(servers, supervisor)
         if not announced and all(map(_answers, PORTS)):
             announced = True
-            print(_welcome(), flush=True)  # noqa: T201  # a block of its own, without prefixes
+            print(_welcome(), flush=True)  # noqa: T201  # without the supervisor's prefixes
 
     return watch
 
@@ -103,7 +103,7 @@ def _welcome() -> str:
 
 
 def _environment() -> dict[str, str]:
-    """Return the environment of the processes: this one's, in which the Procfile's programs are found."""
+    """Return the processes' environment: this one's, with the path of the installed programs."""
     programs = str(Path(sys.executable).parent)
     ports = {variable: str(getattr(settings, variable)) for variable in ("HOST", *PORTS)}
     path = os.pathsep.join([programs, os.environ.get("PATH", os.defpath)])
@@ -117,11 +117,11 @@ def _keep_running(servers: Servers, supervisor: Supervisor) -> None:
 
 
 def _manage(*arguments: str) -> None:
-    """Run a command of manage.py in a process of its own, which reads the settings anew."""
+    """Run a command of manage.py in a new process, which reads the settings again."""
     command = [sys.executable, str(settings.BASE_DIR / "manage.py"), *arguments]
     done = subprocess.run(command, check=False)  # noqa: S603  # our own command
     if done.returncode:
-        raise CommandError(f"manage.py {arguments[0]} failed; what it said is above.")
+        raise CommandError(f"manage.py {arguments[0]} failed; its output is above.")
 
 
 def _refuse_used_port(variable: str) -> None:

@@ -1,4 +1,4 @@
-"""The consumer, and where sockets arrive."""
+"""The plain pattern's consumer, and its ASGI application."""
 
 from typing import Any
 
@@ -11,22 +11,22 @@ from django.urls import path
 
 
 class PlainConsumer(AsyncJsonWebsocketConsumer):
-    """Joins the group that it is asked for, and sends what the group gets."""
+    """A consumer that joins the group a client asks for, and forwards its messages."""
 
     async def connect(self) -> None:
-        """Called when a client connects."""
+        """Called when a client connects. Accepts every client."""
         await self.accept()
         await self.send_json({"type": "hello"})
 
     async def receive_json(self, content: Any, **kwargs: Any) -> None:
-        """Called with each frame of the client."""
+        """Called with each frame of the client. Takes it for a subscribe request."""
         await self.channel_layer.group_add(
             f"{content['object_type']}.{content['id']}", self.channel_name
         )
         await self.send_json({"type": "subscribed"})
 
     async def notify(self, message: dict[str, Any]) -> None:
-        """Called with each message of a group."""
+        """Called with each message of a group. Sends it to the client."""
         await self.send_json({"type": "UPDATE_TICKET", "payload": message["payload"]})
 
 

@@ -1,4 +1,4 @@
-"""A task for each change."""
+"""The plain pattern's Celery task, which is sent for each change."""
 
 from typing import Any
 
@@ -15,8 +15,8 @@ app.conf.update(
 
 @app.task
 def announce(pk: int) -> None:
-    """Send a ticket, as it is now, to its own group and to its project's."""
-    # Models exist only when the worker has started.
+    """Send a ticket in its present state to its own group and to its project's."""
+    # Models can't be imported before the worker has set up Django.
     from apps.tickets.models import Ticket  # noqa: PLC0415
     from apps.tickets.serializers import TicketSerializer  # noqa: PLC0415
 

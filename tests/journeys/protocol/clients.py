@@ -1,4 +1,4 @@
-"""A real Daphne with small limits, and clients whose every frame is looked at."""
+"""A real Daphne with small limits, and clients that check every frame against the protocol."""
 
 import asyncio
 import json
@@ -6,7 +6,7 @@ import json
 import websockets
 from rest_framework.authtoken.models import Token
 
-from tests.sockets import in_thread
+from tests.communicators import in_thread
 from tests.waiting import PATIENCE
 
 PATH = "/ws/notifications/"
@@ -15,7 +15,7 @@ PATH = "/ws/notifications/"
 OWN = {"object_type": "me", "id": "me"}
 
 
-#: Small enough to be reached.
+#: Limits that are small enough for tests to reach them.
 LIMITS = {
     "COMMAND_BYTES": 2000,
     "COMMANDS_PER_SECOND": 10,
@@ -32,16 +32,16 @@ LIMITS = {
 
 
 def serve(site, **others):
-    """Start Daphne with these limits, or others."""
+    """Start Daphne with these limits, some of them overridden."""
     site.environment |= {
-        "DJANGO_SETTINGS_MODULE": "tests.workers.daphne_settings",
-        "DAPHNE_REALTIME": json.dumps(LIMITS | others),
+        "DJANGO_SETTINGS_MODULE": "tests.server.daphne_settings",
+        "DAPHNE_PILLARBOX": json.dumps(LIMITS | others),
     }
     site.start("daphne")
 
 
 class Client:
-    """A socket of the library, whose every frame is looked at."""
+    """A socket that checks every frame against the protocol."""
 
     def __init__(self, connection, protocol):
         self.socket, self.protocol = connection, protocol
@@ -49,14 +49,14 @@ class Client:
     async def send(self, frame):
         await self.socket.send(json.dumps(frame))
 
-    async def hear(self):
-        """Return the next frame, whatever it is."""
+    async def receive_any(self):
+        """Return the next frame, heartbeats included."""
         async with asyncio.timeout(PATIENCE):
-            return self.protocol.look_at(await self.socket.recv())
+            return self.protocol.check_frame(await self.socket.recv())
 
     async def receive(self):
         """Return the next frame that is no heartbeat."""
-        frame = await self.hear()
+        frame = await self.receive_any()
         return await self.receive() if frame["type"] == "ping" else frame
 
     async def ask(self, frame):
@@ -64,14 +64,14 @@ class Client:
         return await self.receive()
 
     async def closed(self):
-        """Return the code with which the server ends the socket, whatever it says before."""
+        """Wait until the server closes the socket, and return the close code. Skips frames before that."""
         try:
             async with asyncio.timeout(PATIENCE):
                 while True:
-                    await self.hear()
+                    await self.receive_any()
         except websockets.ConnectionClosed:
             code = self.socket.close_code
-        self.protocol.look_at_close(code)
+        self.protocol.check_close_code(code)
         return code
 
 

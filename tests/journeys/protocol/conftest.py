@@ -1,4 +1,4 @@
-"""One Daphne for all, and what of the protocol it was seen to say."""
+"""Fixtures: one Daphne for all tests of the protocol, and a record of what they saw."""
 
 from contextlib import asynccontextmanager
 
@@ -22,14 +22,14 @@ def server(tmp_path_factory, django_db_setup):
 
 @pytest.fixture
 def site(server):
-    """One Daphne for all; nothing goes wrong in it that it would have to log, and it is left at rest."""
-    said = len(server.log("daphne"))
+    """Yield the Daphne of all these tests. Then fail if it logged an error, and wait until it is idle."""
+    logged = len(server.log("daphne"))
     yield server
-    said = server.log("daphne")[said:]
-    assert "Traceback" not in said or "A subscription failed" in said  # which somebody wanted
+    logged = server.log("daphne")[logged:]
+    assert "Traceback" not in logged or "A subscription failed" in logged  # which a test caused
     process = psutil.Process(server.running["daphne"].pid)
     wait_until(lambda: not _has_clients(process), "all clients are gone")
-    # Or it might stand in the way of emptying the tables.
+    # Its locks could block the emptying of the tables.
     wait_until(lambda: not _is_reading(), "Daphne reads nothing")
 
 
@@ -54,7 +54,7 @@ def protocol():
 
 @pytest.fixture
 def connect(site, protocol):
-    """Open a socket with any headers."""
+    """Return a function that opens a socket, with any options of `websockets.connect`."""
 
     @asynccontextmanager
     async def connect(**options):
@@ -67,12 +67,12 @@ def connect(site, protocol):
 
 @pytest.fixture
 def enter(connect):
-    """Open a socket with a user's token, past its hello."""
+    """Return a function that opens a socket with a user's token, and receives its hello."""
 
     @asynccontextmanager
     async def enter(user, **options):
         async with connect(additional_headers=await headers_of(user), **options) as client:
-            assert "hello" == (await client.hear())["type"]
+            assert "hello" == (await client.receive_any())["type"]
             yield client
 
     return enter

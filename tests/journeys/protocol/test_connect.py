@@ -1,17 +1,17 @@
-"""Coming in: hello, or a code that says why not; and signs of life."""
+"""Tests of handshakes, which lead to hello or to a close code, and of heartbeats."""
 
 import asyncio
 
 import pytest
 import websockets
 
-from apps.outbox.conf import outbox_settings
-from tests.journeys.protocol.clients import PATH, Client, headers_of, serve
-from tests.processes import Site
-from tests.sockets import (
+from pillarbox.conf import pillarbox_settings
+from tests.bare_sockets import BareSocket
+from tests.communicators import (
     database_away,
 )
-from tests.workers.clients import BareSocket
+from tests.journeys.protocol.clients import PATH, Client, headers_of, serve
+from tests.processes import Site
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("published")]
 
@@ -19,10 +19,10 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 class TestConnect:
     async def test_hello_has_the_limits_in_force(self, connect, demo):
         """
-        Who one is, and what may be done, as the settings of the process have it.
+        Hello has the user, and the limits in the settings of the process.
         """
         async with connect(additional_headers=await headers_of(demo)) as client:
-            hello = await client.hear()
+            hello = await client.receive_any()
         assert hello.pop("server_time").endswith("Z")
         assert {
             "type": "hello",
@@ -32,7 +32,7 @@ class TestConnect:
                 "subscriptions": 5,
                 "command_bytes": 2000,
                 "commands_per_second": 10,
-                "retention_seconds": outbox_settings().RETENTION_SECONDS,
+                "retention_seconds": pillarbox_settings().RETENTION_SECONDS,
             },
             "heartbeat_seconds": 60,
             "reconnect": {"min_ms": 700, "max_ms": 9000},
@@ -49,16 +49,16 @@ class TestConnect:
     )
     async def test_a_refusal_is_a_code_without_hello(self, connect, code, options):
         """
-        Without a user, or from elsewhere, the socket is accepted and closed.
+        Without a user, or from a foreign origin, the socket is accepted and then closed.
         """
         async with connect(**options) as client:
             with pytest.raises(websockets.ConnectionClosed):
-                await client.hear()
+                await client.receive_any()
             assert code == await client.closed()
 
     async def test_with_the_database_away(self, connect, demo):
         """
-        Who can't be told from anybody else is told to come back.
+        If the database is down, a client can't be authenticated: it receives the code for reconnecting.
         """
         headers = await headers_of(demo)
         async with database_away("daphne"), connect(additional_headers=headers) as client:
@@ -66,7 +66,7 @@ class TestConnect:
 
     async def test_too_many_sockets(self, connect, enter, demo):
         """
-        One more than a user may have is refused; the others stay.
+        A user's socket beyond the limit is refused; the others stay.
         """
         async with enter(demo) as one, enter(demo), enter(demo):
             async with connect(additional_headers=await headers_of(demo)) as client:
@@ -75,7 +75,7 @@ class TestConnect:
 
 
 class TestHeartbeat:
-    """Of a Daphne of its own: others are not to be closed for what a busy machine does."""
+    """Tests with a Daphne of their own, so that its short heartbeat doesn't close sockets of other tests."""
 
     @pytest.fixture
     def hasty(self, tmp_path):
@@ -85,29 +85,29 @@ class TestHeartbeat:
 
     async def test_both_ask_and_both_answer(self, hasty, protocol, demo):
         """
-        A client's ping is answered, with its ref; the server's comes by itself, and a pong needs no answer.
+        The server answers a client's ping, with its ref. It sends pings itself, and doesn't answer pongs.
         """
         url = f"ws://127.0.0.1:{hasty.daphne_port}{PATH}"
         async with websockets.connect(url, additional_headers=await headers_of(demo)) as opened:
             client = Client(opened, protocol)
-            assert "hello" == (await client.hear())["type"]
+            assert "hello" == (await client.receive_any())["type"]
             assert {"type": "pong"} == await client.ask({"action": "ping"})
-            assert {"type": "ping"} == await client.hear()
+            assert {"type": "ping"} == await client.receive_any()
             await client.send({"action": "pong"})
             assert {"type": "pong", "ref": "r"} == await client.ask({"action": "ping", "ref": "r"})
 
-    async def test_who_says_nothing_is_closed(self, hasty, protocol, demo):
+    async def test_a_silent_client_is_closed(self, hasty, protocol, demo):
         """
-        Neither a frame nor a WebSocket pong for twice the time.
+        A client that sends neither a frame nor a WebSocket pong for two heartbeats is closed.
         """
 
         def listen(headers):
             with BareSocket(hasty.daphne_port, PATH, **headers) as silent:
                 for frame in silent.frames():
                     if frame.data.startswith(b"{"):
-                        protocol.look_at(frame.data.decode())
+                        protocol.check_frame(frame.data.decode())
                 return silent.close.code
 
         code = await asyncio.to_thread(listen, await headers_of(demo))
-        protocol.look_at_close(code)
+        protocol.check_close_code(code)
         assert 4408 == code

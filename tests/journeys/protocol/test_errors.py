@@ -1,12 +1,11 @@
-"""Commands that are refused."""
+"""Tests of commands that are refused."""
 
 import asyncio
 
 import pytest
 
 from apps.tickets.models import Ticket
-from tests.journeys.protocol.clients import LIMITS, OWN
-from tests.sockets import (
+from tests.communicators import (
     collection,
     database_away,
     drain,
@@ -15,6 +14,7 @@ from tests.sockets import (
     rename_table,
     subject,
 )
+from tests.journeys.protocol.clients import LIMITS, OWN
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("published")]
 
@@ -22,23 +22,23 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 class TestErrors:
     async def test_each_answers_its_command(self, enter, demo, other, ticket, project):
         """
-        In one command each entry has its own; DRF says what is wrong; the temporary ones say that they are.
+        Each entry of a command has its own error. Details are DRF's. Temporary errors are marked as such.
         """
         answers = {}
         async with enter(demo) as client:
             for raw in ("[", "[]", b"{}"):
                 await client.socket.send(raw)
                 answers["malformed"] = await client.receive()
-                await client.ask({"action": "ping"})  # in its senses
+                await client.ask({"action": "ping"})  # ends the run of malformed commands
             answers["invalid"] = await client.ask({"ref": 7, "object_type": "ticket"})
             entries = [{}, subject(ticket), 3, {"object_type": "ghost", "id": "x"}]
             await client.send({"ref": 8, "subscriptions": entries})
             several = [await client.receive() for _ in entries]
             async with database_away("daphne"):
                 answers["unavailable"] = await client.ask({"ref": 9, **collection(project)})
-            await in_thread(rename_table, "outbox_stream", "gone")
+            await in_thread(rename_table, "pillarbox_stream", "gone")
             answers["internal"] = await client.ask({"ref": 10, **collection(project)})
-            await in_thread(rename_table, "gone", "outbox_stream")
+            await in_thread(rename_table, "gone", "pillarbox_stream")
             assert "subscribed" == (await client.ask(collection(project)))["type"]
         async with enter(other) as client:
             answers["not_found"] = await client.ask({"ref": "n", **subject(ticket)})
@@ -62,9 +62,9 @@ class TestErrors:
         ]
         assert {8} == {frame["ref"] for frame in several}
 
-    async def test_as_many_subscriptions_as_may_be(self, enter, demo, project, ticket):
+    async def test_the_limit_of_subscriptions(self, enter, demo, project, ticket):
         """
-        One more is refused; those that are there go on.
+        A subscription beyond the limit is refused; the others continue.
         """
         tickets = [
             await in_thread(Ticket.objects.create, project=project, title=title) for title in "abcd"
@@ -78,9 +78,9 @@ class TestErrors:
             await rename(ticket, "Still there")
             assert "Still there" == (await client.receive())["payload"]["title"]
 
-    async def test_who_heeds_a_rate_limit_goes_on(self, enter, demo):
+    async def test_a_client_that_obeys_the_rate_limit(self, enter, demo):
         """
-        It says after how long; who waits for so long is answered.
+        The error has the time to wait. A client that waits so long is answered.
         """
         async with enter(demo) as client:
             answers = [{}]
@@ -91,5 +91,5 @@ class TestErrors:
                 refusal[key] for key in ("code", "ref", "temporary")
             )
             assert len(answers) > LIMITS["SUBSCRIPTIONS"] + LIMITS["COMMANDS_PER_SECOND"]
-            await asyncio.sleep(refusal["retry_after_ms"] / 1000)  # as it is told
+            await asyncio.sleep(refusal["retry_after_ms"] / 1000)  # the delay in the error
             assert {"type": "pong"} == await client.ask({"action": "ping"})

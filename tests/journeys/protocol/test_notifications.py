@@ -1,22 +1,22 @@
-"""What comes of changes, and where continuity is lost."""
+"""Tests of notifications, and of lost continuity."""
 
 import pytest
 from django.db import transaction
 from django.db.models import F
+from django.db.models.functions import Now
 
-from apps.outbox.models import NotificationOutbox, Stream
-from apps.realtime.announce import announce
 from apps.tickets.models import Project, Ticket
-from tests.journeys.protocol.clients import OWN
-from tests.sockets import (
+from pillarbox.capture.announce import announce
+from pillarbox.models import NotificationOutbox, Stream
+from pillarbox.relay.relay import Relay
+from tests.communicators import (
     collection,
     drain,
-    fail,
     in_thread,
     rename,
     subject,
 )
-from workers.relay import Relay
+from tests.journeys.protocol.clients import OWN
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("published")]
 
@@ -24,17 +24,17 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 class TestNotifications:
     async def test_on_the_object_and_in_the_collection(self, enter, demo, project, ticket):
         """
-        One change, one event_id; each stream has its own positions, and the collection's says its name.
+        A change has one event_id. Each stream has its own positions; the frame of the collection names it.
         """
         async with enter(demo) as client:
-            stands = [await client.ask(about) for about in (subject(ticket), collection(project))]
+            answers = [await client.ask(about) for about in (subject(ticket), collection(project))]
             await rename(ticket, "Changed")
             frames = [await client.receive() for _ in range(2)]
             frames.sort(key=lambda frame: "subscription" in frame)
-            for stand, frame in zip(stands, frames, strict=True):
+            for answer, frame in zip(answers, frames, strict=True):
                 assert ("UPDATE_TICKET", "Changed") == (frame["type"], frame["payload"]["title"])
                 assert subject(ticket).items() <= frame.items()
-                assert (stand["epoch"], stand["offset"] + 1) == (frame["epoch"], frame["offset"])
+                assert (answer["epoch"], answer["offset"] + 1) == (frame["epoch"], frame["offset"])
             assert collection(project) == frames[1]["subscription"]
             assert frames[0]["event_id"] == frames[1]["event_id"]
 
@@ -45,17 +45,17 @@ class TestNotifications:
 
     async def test_on_the_users_own_stream(self, enter, demo, other):
         """
-        What is announced to a user reaches that user, and nobody else who subscribes to ``me``.
+        A user's notification reaches only that user, and no other subscriber of ``me``.
         """
 
-        def tell(user, number):
+        def announce_to(user, number):
             with transaction.atomic():
                 announce(user, "EXPORT_DONE", {"number": number})
 
         async with enter(demo) as client:
             await client.ask(OWN)
-            await in_thread(tell, other, 1)
-            await in_thread(tell, demo, 2)
+            await in_thread(announce_to, other, 1)
+            await in_thread(announce_to, demo, 2)
             await drain()
             frame = await client.receive()
         assert ("EXPORT_DONE", {"number": 2}, 1) == (
@@ -65,27 +65,35 @@ class TestNotifications:
         )
         assert OWN.items() <= frame.items()
 
-    async def test_a_failed_row_is_skipped(self, settings, enter, demo, project, ticket):
+    async def test_a_failed_row_is_skipped(self, enter, demo, project, ticket):
         """
-        Its offset comes without what is in it, on the object's stream and on the collection's.
+        A failed row's offset is sent without its payload, on the object's stream and on the collection's.
         """
-        settings.OUTBOX = {**settings.OUTBOX, "MAX_ATTEMPTS": 1}
+
+        def fail():
+            # In the same transaction, because Daphne could render and send a committed row.
+            with transaction.atomic():
+                Ticket.objects.filter(pk=ticket.pk).update(title="Never shown")
+                rows = NotificationOutbox.objects.filter(object_type="ticket", offset=None)
+                assert 2 == rows.update(failed_at=Now(), error_type="ValueError")
+
         async with enter(demo) as client:
-            stands = [await client.ask(about) for about in (subject(ticket), collection(project))]
-            await in_thread(fail, ticket, "Never shown")
+            answers = [await client.ask(about) for about in (subject(ticket), collection(project))]
+            await in_thread(fail)
+            await drain()
             frames = [await client.receive() for _ in range(2)]
             frames.sort(key=lambda frame: "subscription" in frame)
-        for stand, frame in zip(stands, frames, strict=True):
-            assert ("skipped", stand["offset"] + 1) == (frame["type"], frame["offset"])
+        for answer, frame in zip(answers, frames, strict=True):
+            assert ("skipped", answer["offset"] + 1) == (frame["type"], frame["offset"])
         assert collection(project) == frames[1]["subscription"]
 
 
 class TestResynced:
-    """Continuity is lost on a socket that is there: it is told why, and goes on from the present."""
+    """Tests of sockets that lose continuity: they receive the reason, and continue from the present state."""
 
     async def test_pruned(self, enter, demo, ticket):
         """
-        What lies between is no longer kept.
+        A row after the position is missing, as if it had been pruned.
         """
         async with enter(demo) as client:
             await client.ask(subject(ticket))
@@ -98,7 +106,8 @@ class TestResynced:
 
     async def test_another_epoch(self, enter, demo, project, ticket):
         """
-        After a restore; of a collection all objects come, in pages that answer nothing.
+        The stream has another epoch, as after a restore. All objects of a collection are sent in pages,
+        without a ref.
         """
         for title in "ab":
             await in_thread(Ticket.objects.create, project=project, title=title)
@@ -120,7 +129,7 @@ class TestResynced:
 
     async def test_moved(self, enter, demo, ticket):
         """
-        The object went to where others may see it.
+        The object moved to another project, whose members may see it now. The user is one of them.
         """
         elsewhere = await in_thread(Project.objects.create, name="Elsewhere")
         await in_thread(elsewhere.members.add, demo)
@@ -135,9 +144,27 @@ class TestResynced:
             frame["payload"]["title"],
         )
 
+    async def test_without_the_right_meanwhile(self, enter, demo, project, ticket):
+        """
+        A change committed while the user had no right is not sent, even after the right is back: the client
+        is resynced instead.
+        """
+
+        def take_and_give_back():
+            project.members.remove(demo)
+            Ticket.objects.filter(pk=ticket.pk).update(title="Secret")
+            project.members.add(demo)
+
+        async with enter(demo) as client:
+            await client.ask(subject(ticket))
+            await in_thread(take_and_give_back)
+            await drain()
+            frame = await client.receive()
+        assert ("resynced", "rights") == (frame["type"], frame["reason"])
+
 
 def _lose(ticket):
-    """Change a ticket; nobody can ever see how, only that there was something."""
+    """Change a ticket and delete its row, so that an offset is missing from its stream."""
     with transaction.atomic():
         ticket.title = "Lost"
         ticket.save()

@@ -1,20 +1,20 @@
-"""Subscribing and unsubscribing, resuming, snapshots."""
+"""Tests of subscribing, resuming, snapshots and unsubscribing."""
 
 import pytest
 from django.db import transaction
 from django.test import Client as Browser
 
-from apps.realtime.announce import announce
 from apps.tickets.models import Ticket
-from tests.journeys.protocol.clients import OWN, position
-from tests.sockets import (
+from pillarbox.capture.announce import announce
+from pillarbox.relay.relay import Relay
+from tests.communicators import (
     collection,
     drain,
     in_thread,
     rename,
     subject,
 )
-from workers.relay import Relay
+from tests.journeys.protocol.clients import OWN, position
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("published")]
 
@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 class TestSubscribe:
     async def test_bare_and_full(self, enter, demo, ticket):
         """
-        A bare frame subscribes; a ref, number or string, comes back; subscribing again changes nothing.
+        A bare frame subscribes. A ref, number or string, is returned. Subscribing again changes nothing.
         """
         async with enter(demo) as client:
             answer = await client.ask(subject(ticket))
@@ -46,7 +46,7 @@ class TestSubscribe:
 
     async def test_a_collection_comes_in_pages(self, enter, demo, project, ticket):
         """
-        Behind the answer, with its ref and index, the last one done; other answers come in between.
+        Pages follow the answer, with its ref and index; the last one is marked. Other frames may lie between.
         """
         for title in "ab":
             await in_thread(Ticket.objects.create, project=project, title=title)
@@ -69,7 +69,7 @@ class TestSubscribe:
 
     async def test_resuming(self, enter, demo, ticket):
         """
-        What was missed follows if it is all there; else the present, and nothing old.
+        Missed notifications follow if all of them are kept. Otherwise only the present state is sent.
         """
         async with enter(demo) as client:
             since = position(await client.ask(subject(ticket)))
@@ -103,7 +103,7 @@ class TestSubscribe:
 class TestUnsubscribed:
     async def test_on_request(self, enter, demo, ticket):
         """
-        With the command's ref; nothing comes any more. Asking for it again is no mistake.
+        The answer has the command's ref, and no frame follows. Unsubscribing again is no error.
         """
         about = {"action": "unsubscribe", "ref": 9, **subject(ticket)}
         async with enter(demo) as client:
@@ -122,7 +122,7 @@ class TestUnsubscribed:
 
     async def test_by_a_deletion(self, enter, demo, project, ticket):
         """
-        After the notification, which has the id alone; the collection goes on.
+        The end follows the notification of the deletion, which has only the id. The collection continues.
         """
         about = subject(ticket)
         async with enter(demo) as client:
@@ -142,7 +142,7 @@ class TestUnsubscribed:
 
     async def test_by_a_lost_right(self, enter, demo, project, ticket):
         """
-        Who is taken out of the project is told, and from then on there is no such object.
+        A removed member receives `unsubscribed`; from then on the object is not found.
         """
         async with enter(demo) as client:
             await client.ask(subject(ticket))

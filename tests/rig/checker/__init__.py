@@ -1,28 +1,29 @@
-"""The checker: what was committed against what was published, and against what each client was shown."""
+"""The checker: compares the committed changes with the publications and with the deliveries to clients."""
 
 from collections.abc import Iterable
 
 from ..history import Committed, Published, Record
-from .published import judge_published
-from .recoveries import judge_recoveries
+from .published import Skipped, check_published
+from .recoveries import check_recoveries
 from .result import ERRORS, SHOWN, Result
-from .shown import judge_shown
+from .shown import check_shown
 
-__all__ = ["ERRORS", "SHOWN", "Result", "judge"]
+__all__ = ["ERRORS", "SHOWN", "Result", "check_history"]
 
 
-def judge(records: Iterable[Record], *, has_journal: bool = True) -> Result:
+def check_history(records: Iterable[Record], *, has_journal: bool = True) -> Result:
     """
-    Judge a history. Committed changes stand in it in commit order, publications in the layer's.
+    Check a history, in which changes are in commit order, and publications in the channel layer's order.
 
-    Without a journal, as the plain pattern has none, publications are not judged.
+    Publications are not checked without a journal: the plain pattern has none.
     """
     history = list(records)
     committed = [record for record in history if isinstance(record, Committed)]
     result = Result(changes=len(committed))
+    skipped: Skipped = set()
     if has_journal:
         published = [record for record in history if isinstance(record, Published)]
-        judge_published(committed, published, result)
-    deliveries = judge_shown(history, committed, result)
-    judge_recoveries(history, deliveries, result)
+        skipped = check_published(committed, published, result)
+    deliveries = check_shown(history, committed, skipped, result)
+    check_recoveries(history, deliveries, result)
     return result

@@ -1,16 +1,19 @@
-"""What was committed against what the channel layer took, stream by stream."""
+"""The check of publications against the committed changes, stream by stream."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from ..history import Committed, Published
 from .result import Result
 
+#: The changes that subscribers see as skipped: pairs of stream and content.
+Skipped = Collection[tuple[str, str]]
 
-def judge_published(
+
+def check_published(
     committed: Iterable[Committed], published: Iterable[Published], result: Result
-) -> None:
-    """Add the errors of publications to a result."""
+) -> Skipped:
+    """Add errors of publications to a result. Return the changes that clients see as skipped."""
     changes: dict[str, list[Committed]] = defaultdict(list)
     publications: dict[str, list[Published]] = defaultdict(list)
     for change in committed:
@@ -18,15 +21,20 @@ def judge_published(
             changes[stream].append(change)
     for publication in published:
         publications[publication.stream].append(publication)
+    skipped: set[tuple[str, str]] = set()
     for stream in sorted(changes.keys() | publications.keys()):
-        firsts = _judge_offsets(stream, publications[stream], result)
-        _judge_contents(stream, changes[stream], firsts, result)
+        firsts = _check_offsets(stream, publications[stream], result)
+        due = [change.content for change in changes[stream]]
+        hidden = set(_hidden(due, [publication.content for publication in firsts]))
+        _check_contents(stream, changes[stream], firsts, hidden, result)
+        skipped |= {(stream, content) for content in hidden}
+    return skipped
 
 
-def _judge_offsets(
+def _check_offsets(
     stream: str, publications: Iterable[Published], result: Result
 ) -> list[Published]:
-    """Return the first publication of each offset, by offset."""
+    """Check the offsets. Return the first publication of each offset, in order of offsets."""
     firsts: dict[int, Published] = {}
     for publication in publications:
         offset = publication.offset
@@ -42,18 +50,41 @@ def _judge_offsets(
     return [firsts[offset] for offset in sorted(firsts)]
 
 
-def _judge_contents(
-    stream: str, changes: Sequence[Committed], firsts: Sequence[Published], result: Result
+def _hidden(due: Sequence[str], published: Sequence[str | None]) -> Iterator[str]:
+    """Yield the contents that were not published because an obsolete row took their place."""
+    places = {content: place for place, content in enumerate(due)}
+    shown, place = set(published), 0
+    for content in published:
+        if content in places:
+            place = max(place, places[content] + 1)
+        elif content is None and place < len(due) and due[place] not in shown:
+            yield due[place]
+            place += 1
+
+
+def _check_contents(
+    stream: str,
+    changes: Sequence[Committed],
+    firsts: Sequence[Published],
+    hidden: set[str],
+    result: Result,
 ) -> None:
     places = {change.content: place for place, change in enumerate(changes)}
-    found = {publication.content for publication in firsts}
+    found = {publication.content for publication in firsts if publication.content is not None}
+    result.obsolete += sum(publication.content is None for publication in firsts)
     result.lost += [
-        f"{stream} lacks {text!r}" for text in (c.content for c in changes) if text not in found
+        f"{stream} lacks {change.content!r}"
+        for change in changes
+        if change.content not in found | hidden
     ]
     result.uncommitted += [f"{stream} has {text!r}" for text in sorted(found - places.keys())]
-    known = [publication for publication in firsts if publication.content in places]
-    in_order = [places[publication.content] for publication in known]
+    known = [
+        (places[publication.content], publication.at)
+        for publication in firsts
+        if publication.content in places
+    ]
+    in_order = [place for place, _ in known]
     if in_order != sorted(in_order):
         result.reordered.append(f"{stream} has its contents in another order")
-    lags = [one.at - changes[places[one.content]].at for one in known]
+    lags = [at - changes[place].at for place, at in known]
     result.worst_publication = max([result.worst_publication, *lags])

@@ -1,4 +1,4 @@
-"""How long the deliveries that a fault has held up took after its end."""
+"""The recoveries: how long after the end of each fault the deliveries it delayed were complete."""
 
 from bisect import bisect_left
 from collections.abc import Iterable
@@ -8,8 +8,8 @@ from .result import Result
 from .shown import Deliveries
 
 
-def judge_recoveries(history: Iterable[Record], deliveries: Deliveries, result: Result) -> None:
-    """Add recoveries to a result. What was committed before a fault's end may have been held up by it."""
+def check_recoveries(history: Iterable[Record], deliveries: Deliveries, result: Result) -> None:
+    """Add recoveries to a result. A fault may delay any change committed before its end."""
     for pairs in deliveries.values():
         pairs.sort()
     for fault in history:
@@ -21,5 +21,5 @@ def judge_recoveries(history: Iterable[Record], deliveries: Deliveries, result: 
 
 
 def _before(end: float, pairs: list[tuple[float, float]]) -> list[float]:
-    """Return when those were shown that were committed before a moment."""
+    """Return the delivery times of the changes committed before a moment."""
     return [shown for _, shown in pairs[: bisect_left(pairs, (end,))]]

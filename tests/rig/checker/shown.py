@@ -1,33 +1,39 @@
-"""What was committed against what each client was shown, stream by stream."""
+"""The check of deliveries against the committed changes, by client and stream."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from ..history import Committed, Followed, Observed, Received, Record
+from .published import Skipped
 from .result import SHOWN, Result
 
-#: Of each first delivery to a client: when it was committed, and when it was shown.
+#: By client, for each first delivery: the time of the commit, and of the delivery.
 Deliveries = dict[str, list[tuple[float, float]]]
 
 
-def judge_shown(
-    history: Sequence[Record], committed: Sequence[Committed], result: Result
+def check_shown(
+    history: Sequence[Record], committed: Sequence[Committed], skipped: Skipped, result: Result
 ) -> Deliveries:
-    """Add the errors of deliveries to a result. Return the first deliveries, by client."""
+    """
+    Add errors of deliveries to a result. Return the first deliveries, by client.
+
+    A client need not be shown changes that are ``skipped``.
+    """
     received: dict[tuple[str, str], list[Received]] = defaultdict(list)
     for record in history:
         if isinstance(record, Received):
             received[record.client, record.stream].append(record)
     followed = {
         (record.client, record.stream): record
-        for record in reversed(history)  # where there are several, the first counts
+        for record in reversed(history)  # the first record of each client and stream wins
         if isinstance(record, Followed)
     }
     result.clients = len({client for client, _ in followed})
     deliveries: Deliveries = defaultdict(list)
     for key in sorted(followed.keys() | received.keys()):
         one = _Following(key, followed.get(key), committed, result)
-        one.judge(received.get(key, ()))
+        one.skipped = {content for stream, content in skipped if stream == key[1]}
+        one.check(received.get(key, ()))
         deliveries[key[0]] += one.deliveries
     result.lags = sorted(lag for _, lag in result.deliveries)
     for record in history:
@@ -38,7 +44,7 @@ def judge_shown(
 
 
 class _Following:
-    """One client's interest in one stream."""
+    """The check of one client's deliveries from one stream."""
 
     def __init__(
         self,
@@ -47,15 +53,18 @@ class _Following:
         committed: Sequence[Committed],
         result: Result,
     ) -> None:
+        self.client = key[0]
         self.name = f"{key[0]}, {key[1]}"
         self.followed, self.committed, self.result = followed, committed, result
         self.changes = [change for change in committed if key[1] in change.streams]
         self.places = {change.content: place for place, change in enumerate(self.changes)}
-        #: When each change that was shown was committed, and when it was shown first.
+        #: Contents that the client need not be shown.
+        self.skipped: set[str] = set()
+        #: For each change that was shown: the time of the commit, and of the first delivery.
         self.deliveries: list[tuple[float, float]] = []
 
-    def judge(self, received: Iterable[Received]) -> None:
-        """Add the errors to the result."""
+    def check(self, received: Iterable[Received]) -> None:
+        """Check the deliveries, and add errors and lags to the result."""
         seen: set[str] = set()
         last = -1
         for one in received:
@@ -63,6 +72,8 @@ class _Following:
             if place is None or not self._is_allowed:
                 kind = self._wrong_kind(one.content)
                 getattr(self.result, kind).append(f"{self.name}: {one.content}")
+            elif self.client in self.changes[place].hidden_from:
+                self.result.foreign.append(f"{self.name}: {one.content}")
             elif one.content in seen:
                 self.result.repeated.append(f"{self.name}: {one.content}")
             else:
@@ -75,7 +86,7 @@ class _Following:
         self.result.lost += [
             f"{self.name}: {change.content}"
             for change in self.changes
-            if self._must_see(change) and change.content not in seen
+            if self._must_see(change) and change.content not in seen | self.skipped
         ]
 
     @property
@@ -83,9 +94,11 @@ class _Following:
         return self.followed is not None and self.followed.is_allowed
 
     def _wrong_kind(self, content: str) -> str:
-        """Return the error: another stream's content, or one that was never committed."""
+        """Return the kind of error: content of another stream is foreign, anything else uncommitted."""
         is_known = any(change.content == content for change in self.committed)
         return "foreign" if is_known else "uncommitted"
 
     def _must_see(self, change: Committed) -> bool:
-        return self.followed is not None and self._is_allowed and change.at > self.followed.at
+        if self.followed is None or self.followed.is_guest:
+            return False
+        return self._is_allowed and change.at > self.followed.at

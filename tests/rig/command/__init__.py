@@ -1,4 +1,4 @@
-"""The command `python -m tests.rig`: runs scenarios, and judges them."""
+"""The command `python -m tests.rig`: runs scenarios and checks their histories."""
 
 import asyncio
 import random
@@ -18,14 +18,14 @@ from ..site import Site
 from .failures import failure_in
 from .options import Options, options
 
-#: Files that everything together has open, and for each client: its socket, Daphne's, and those of its line.
+#: Open files needed in any case, and per client: its own socket, Daphne's, and those of the proxy.
 FILES, FILES_OF_CLIENT = 512, 6
-#: The exit codes: a proof, no proof, and stopped before the end.
+#: The exit codes: no errors, errors, and stopped early.
 CLEAN, WRONG, STOPPED = 0, 1, 130
 
 
 class Command:
-    """Runs each scenario by each pattern, one after the other, and prints how it goes."""
+    """The command: runs each scenario by each pattern, one after the other, and prints its progress."""
 
     def __init__(self, chosen: Options) -> None:
         self.chosen = chosen
@@ -34,28 +34,28 @@ class Command:
         self.prefix, self.begun = "", time.monotonic()
 
     def run(self) -> int:
-        """Return the exit code."""
+        """Run everything, and return the exit code."""
         chosen = self.chosen
         print(f"The seed is {chosen.seed}; the reports go to {chosen.folder}.", flush=True)
         try:
             with interruptible(), suppress(KeyboardInterrupt, asyncio.CancelledError):
                 self._run_all()
-        except Exception as error:  # noqa: BLE001  # failure_in raises what is a bug
+        except Exception as error:  # noqa: BLE001  # failure_in raises it again if it is a bug
             return _fail(f"{self.prefix}: {failure_in(error)}")
         finally:
             keeper().end()
-        # Coverage doesn't see the way out of asyncio.run.
+        # Coverage doesn't trace how asyncio.run returns.
         if self.outcomes:  # pragma: no branch
             print(table(self.outcomes))
-        return self._judge([one for one in self.outcomes if one.pattern == chosen.patterns[0]])
+        return self._conclude([one for one in self.outcomes if one.pattern == chosen.patterns[0]])
 
-    def _judge(self, outcomes: Iterable[Outcome]) -> int:
+    def _conclude(self, outcomes: Iterable[Outcome]) -> int:
         wrong = [f"{one.scenario.name} ({', '.join(one.wrong)})" for one in outcomes if one.wrong]
         if wrong:
             reports = f"The reports are in {self.chosen.folder}."
             return _fail(f"Something is wrong: {'; '.join(wrong)}. {reports}")
         if self.was_stopped or len(self.outcomes) < len(self.chosen.runs):
-            return _fail("It was stopped before its end, and proves nothing.", STOPPED)
+            return _fail("The run was stopped before its end, so it proves nothing.", STOPPED)
         return CLEAN
 
     def _run_all(self) -> None:
@@ -70,28 +70,28 @@ class Command:
         folder.mkdir(parents=True, exist_ok=True)
         discard(folder)
         allow_files(FILES + FILES_OF_CLIENT * scenario.clients)
-        self._say(f"{scenario.description} {scenario.figures}.")
+        self._print_progress(f"{scenario.description} {scenario.figures}.")
         random.seed(self.chosen.seed)
         with Site(folder) as site:
-            run = Run(scenario, pattern, self.chosen.seed, site, self._say)
+            run = Run(scenario, pattern, self.chosen.seed, site, self._print_progress)
             outcome = asyncio.run(_complete(run))
         self.was_stopped = run.was_stopped
         self.outcomes.append(outcome)
         print("\n".join([table([outcome]), *recoveries(outcome)]))
         save(outcome, folder)
 
-    def _say(self, sentence: str) -> None:
+    def _print_progress(self, sentence: str) -> None:
         seconds = time.monotonic() - self.begun
         print(f"{seconds:6.1f} s  {self.prefix}: {sentence}", flush=True)
 
 
-def main(words: Sequence[str]) -> int:
-    """Run the command with these words. Return its exit code."""
-    return Command(options(words)).run()
+def main(arguments: Sequence[str]) -> int:
+    """Run the command with these arguments, and return its exit code."""
+    return Command(options(arguments)).run()
 
 
 def allow_files(count: int) -> None:
-    """Let this process, and those it starts, have so many files open, if the system does."""
+    """Raise the limit of open files for this process and its children, as far as the system allows."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = count if hard == resource.RLIM_INFINITY else min(count, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:

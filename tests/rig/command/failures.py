@@ -1,4 +1,4 @@
-"""Errors that keep a run from being run, so that there is nothing to judge."""
+"""Errors that prevent a run, so that there is no history to check."""
 
 import subprocess
 
@@ -8,7 +8,7 @@ import redis
 from ..keeper import KeeperError
 from ..processes import EndedError
 
-#: A full disk is among them. Their messages are for the person at the terminal.
+#: Errors of the machine, a full disk for example. Their messages are shown without a traceback.
 FAILURES = (
     EndedError,
     KeeperError,
@@ -20,7 +20,7 @@ FAILURES = (
 
 
 def failure_in(error: Exception) -> Exception:
-    """Return the first such failure in an error, which may be a group. Raises the error if it is a bug."""
+    """Return the first failure of the machine in an error or a group. Raises the error if it is a bug."""
     if (found := _found(error)) is None:
         raise error
     return found

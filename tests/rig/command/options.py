@@ -1,4 +1,4 @@
-"""The options of `python -m tests.rig`."""
+"""The command-line options of `python -m tests.rig`."""
 
 import math
 import random
@@ -12,11 +12,11 @@ from django.conf import settings
 from ..scenarios import OURS, PLAIN, SCENARIOS, Scenario
 
 HELP = """\
-Prove the promises on this machine: changes are committed at a rate, clients follow them through real
-processes, and meanwhile things are killed. In the end a checker judges what was lost, repeated, reordered,
-shown to a client that may not see it, or published or shown though it was rolled back.
+Prove the promises on this machine: writers commit changes, clients follow them through real processes, and
+meanwhile processes and servers are killed. In the end a checker finds changes that were lost, repeated,
+reordered, shown to a client that may not see them, or published or shown although they were rolled back.
 
-Everything runs in a folder of its own, on free ports: neither a running site nor its data are touched.
+Everything runs in a temporary folder, on free ports. A running site and its data are not touched.
 """
 EPILOG = """\
 scenarios:
@@ -26,28 +26,28 @@ examples:
   python -m tests.rig crash jitter
   python -m tests.rig --pattern both --seconds 20 chaos
 
-In the output folder are, for each run, the report, a picture (lag.svg), the history (history.jsonl) and the
-logs. The exit code is 0 if each run came to its end, all that the scenario has happened in it, there are no
-errors at all, and no notification took longer than the limit. Beside ours, the plain pattern (group_send in
-save(), AsyncJsonWebsocketConsumer, the list layer) only shows the difference. The same seed writes the same
-changes and causes the same faults; when exactly each process does what remains the machine's affair.
+The output folder has each run's report, picture (lag.svg), history (history.jsonl) and logs.
+The exit code is 0 if each run was completed, caused the faults of its scenario and has no errors, and no
+notification took longer than the limit. The plain pattern (group_send in save(), AsyncJsonWebsocketConsumer,
+the list layer) is for comparison: beside ours it doesn't affect the exit code. The same seed writes the same
+changes and causes the same faults, but the timing of the processes differs from run to run.
 
-Ctrl-C ends everything that was started: a run that had begun is judged by what there is, others are left out,
-and the exit code is 130 if nothing is wrong so far.
+Ctrl-C ends all processes. The history so far of a run under load is checked, later runs are left out, and the
+exit code is 130 if no error was found.
 """
-#: Options that change a scenario, with their help.
+#: Options that override a scenario's values, with their help.
 CHANGES = {
-    "seconds": "how long there is load, in each run",
-    "rate": "changes each second",
-    "clients": "how many follow",
+    "seconds": "how long each run is under load",
+    "rate": "changes per second",
+    "clients": "how many clients follow",
     "every": "seconds between faults",
-    "worst_lag": "how long no notification may take longer than; inf for any time",
+    "worst_lag": "the most seconds that a notification may take; inf for no limit",
 }
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Options:
-    """What is to be run, and where the reports go."""
+    """The options of a command line: the runs, and the folder for their reports."""
 
     runs: tuple[tuple[Scenario, str], ...]
     patterns: tuple[str, ...]
@@ -55,10 +55,10 @@ class Options:
     folder: Path
 
 
-def options(words: Sequence[str]) -> Options:
-    """Return the options of a command line. Exits with a sentence if it is wrong."""
+def options(arguments: Sequence[str]) -> Options:
+    """Parse a command line. Exits with a message if it is wrong."""
     command = parser()
-    given = vars(command.parse_args(words))
+    given = vars(command.parse_args(arguments))
     changes = {name: given[name] for name in CHANGES if given[name] is not None}
     for name, value in changes.items():
         if not value > 0 or (math.isinf(value) and name != "worst_lag"):
@@ -95,7 +95,7 @@ def parser() -> ArgumentParser:
         kind = int if name == "clients" else float
         command.add_argument(f"--{name.replace('_', '-')}", type=kind, help=text)
     command.add_argument(
-        "--seed", type=int, help="of everything random; default: another each time"
+        "--seed", type=int, help="seed of all random choices; default: a new one for each run"
     )
     command.add_argument("--output", type=Path, help="default: rig/ in DATA_DIR")
     return command

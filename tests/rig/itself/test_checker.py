@@ -1,5 +1,6 @@
-"""The checker finds every planted error of what clients are shown, each as what it is, and invents none."""
+"""Tests of the checker: it finds each planted error of deliveries as its kind, and no others."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -14,8 +15,8 @@ CLIENTS, STREAMS = ("kim", "lee"), ("a", "b")
 KINDS = SHOWN
 
 
-def judge(records):
-    return checker.judge(records, has_journal=False)
+def check_history(records):
+    return checker.check_history(records, has_journal=False)
 
 
 def follows():
@@ -33,7 +34,7 @@ def received(content, client="kim", stream="a", at=None):
 
 @st.composite
 def clean(draw, least=1):
-    """Changes on some streams each, and what each client was shown of them: all, in order."""
+    """Draw changes on some streams each, and deliveries of all of them to each client, in order."""
     streams = st.sampled_from([("a",), ("b",), ("a", "b")])
     changes = [
         committed(number, *some)
@@ -60,10 +61,10 @@ def found(result):
 @given(clean())
 def test_a_clean_history_has_no_errors(made):
     """
-    Whatever is committed on which streams: nothing is found, and each delivery's lag is known.
+    If all changes are shown in order, there are no errors, and the lag of each delivery is known.
     """
     changes, shown = made
-    result = judge(history(changes, shown))
+    result = check_history(history(changes, shown))
     assert ({}, 0) == (found(result), len(result.errors))
     assert (len(changes), 2) == (result.changes, result.clients)
     assert [0.5] * sum(map(len, shown.values())) == result.lags
@@ -72,7 +73,7 @@ def test_a_clean_history_has_no_errors(made):
 @given(clean(least=2), st.data())
 def test_planted_errors_are_found(made, data):
     """
-    One of each kind, or none, in different places: exactly those are found.
+    Errors of any kinds are planted, at most one of each: exactly those are found.
     """
     changes, shown = made
     expected = {}
@@ -82,13 +83,13 @@ def test_planted_errors_are_found(made, data):
         for key in data.draw(st.sampled_from([[place] for place in places] or [[]])):
             globals()[f"plant_{kind}"](shown, key, data)
             expected[kind] = 1
-    result = judge(history(changes, shown))
+    result = check_history(history(changes, shown))
     assert expected == found(result)
     assert sum(expected.values()) == len(result.errors)
 
 
 def is_fit(kind, some):
-    """Whether an error can be planted in what a client was shown, so that it is found as that."""
+    """Whether an error planted in these deliveries would be found as this kind, and not as another one."""
     if kind in {"lost", "repeated", "reordered"}:
         return is_untouched(some)
     return kind == "uncommitted" or bool(committed_in(some))
@@ -99,32 +100,32 @@ def committed_in(some):
 
 
 def plant_lost(shown, key, data):
-    """Take one away."""
+    """Remove one delivery."""
     shown[key].pop(data.draw(st.integers(0, len(shown[key]) - 1)))
 
 
 def plant_repeated(shown, key, data):
-    """Show one again, later."""
+    """Repeat one delivery later."""
     place = data.draw(st.integers(0, len(shown[key]) - 1))
     later = data.draw(st.integers(place + 1, len(shown[key])))
     shown[key].insert(later, shown[key][place])
 
 
 def plant_reordered(shown, key, data):
-    """Swap two neighbours."""
+    """Swap two neighbouring deliveries."""
     place = data.draw(st.integers(0, len(shown[key]) - 2))
     some = shown[key]
     some[place], some[place + 1] = some[place + 1], some[place]
 
 
 def plant_foreign(shown, key, data):
-    """Show one to a client that never asked for its stream."""
+    """Show a change to a client that doesn't follow its stream."""
     content = data.draw(st.sampled_from(committed_in(shown[key]))).content
     shown["max", key[1]] = [received(content, "max", key[1])]
 
 
 def plant_uncommitted(shown, key, data):
-    """Show what was rolled back."""
+    """Show a change that was rolled back."""
     place = data.draw(st.integers(0, len(shown[key])))
     shown[key].insert(place, received("never", *key, at=1.0))
 
@@ -134,54 +135,65 @@ def is_untouched(some):
     return len(numbers) > 1 and all(one < other for one, other in pairwise(numbers))
 
 
-def test_a_client_that_may_not_see_it():
+def test_foreign_content():
     """
-    A client that the server should have refused, and another stream's content: all of it is foreign.
+    Any delivery to a client without the right is foreign, and so is a delivery of another stream's content.
     """
     refused = Followed(client="max", stream="a", at=0.0, is_allowed=False)
     changes = [committed(1, "a"), committed(2, "b")]
-    result = judge([refused, *changes, received(1, "max")])
+    result = check_history([refused, *changes, received(1, "max")])
     assert {"foreign": 1} == found(result)
-    result = judge([*follows()[:1], *changes, received(1), received(2)])
+    result = check_history([*follows()[:1], *changes, received(1), received(2)])
     assert {"foreign": 1} == found(result)
 
 
-def test_what_came_before_may_be_seen_and_needn_t():
+def test_a_right_that_had_ended():
     """
-    A client is owed what is committed after it follows; where it says so twice, after the first time.
+    A change committed while the client had no right is foreign. A guest need not be shown any change.
+    """
+    hidden = replace(committed(1, "a"), hidden_from=("kim",))
+    changes = [hidden, committed(2, "a")]
+    guest = Followed(client="kim", stream="a", at=0.0, is_guest=True)
+    assert {"foreign": 1} == found(check_history([guest, *changes, received(1), received(2)]))
+    assert {} == found(check_history([guest, *changes]))
+
+
+def test_changes_before_the_subscription_are_optional():
+    """
+    A client must be shown the changes after it began to follow; after its first record if there are two.
     """
     again = [Followed(client="kim", stream="a", at=at) for at in (1.5, 9.0)]
     changes = [committed(number, "a") for number in (1, 2)]
-    assert {} == found(judge([*again, *changes, received(2)]))
-    assert {} == found(judge([*again, *changes, received(1), received(2)]))
-    assert {"lost": 1} == found(judge([*again, *changes]))
+    assert {} == found(check_history([*again, *changes, received(2)]))
+    assert {} == found(check_history([*again, *changes, received(1), received(2)]))
+    assert {"lost": 1} == found(check_history([*again, *changes]))
 
 
 @pytest.mark.parametrize("error", KINDS)
-def test_what_a_client_observed(error):
+def test_errors_observed_by_a_client(error):
     """
-    What its own rules kept from being shown counts, though all that is due was shown.
+    Errors that a client detected itself count even if it was shown every change.
     """
-    observed = Observed(client="kim", error=error, what="was sent away", times=2)
+    observed = Observed(client="kim", error=error, what="stopped following", times=2)
     changes = [committed(1, "a")]
-    result = judge([*follows()[:1], *changes, received(1), observed])
+    result = check_history([*follows()[:1], *changes, received(1), observed])
     assert {error: 2} == found(result)
-    assert ["kim was sent away"] * 2 == getattr(result, error)
+    assert ["kim stopped following"] * 2 == getattr(result, error)
     assert 2 == len(result.errors)
 
 
 def test_a_client_that_receives_nothing():
     """
-    Everything that it is owed is lost, stream by stream, though another one was shown all of it.
+    All changes are lost for this client, in each stream, even if another client was shown all of them.
     """
     changes = [committed(number) for number in range(1, 5)]
     shown = [received(number, "lee", stream) for number in range(1, 5) for stream in STREAMS]
-    assert {"lost": 8} == found(judge([*follows(), *changes, *shown]))
+    assert {"lost": 8} == found(check_history([*follows(), *changes, *shown]))
 
 
 def test_figures():
     """
-    Lags by rank, and for each fault how long after its end the last delivery that it held up arrived.
+    The figures have lags by rank and, for each fault, the time from its end to the last delayed delivery.
     """
     changes = [committed(number, "a") for number in range(1, 11)]
     late = [received(number, at=number + number / 10) for number in range(1, 11)]
@@ -190,8 +202,8 @@ def test_figures():
         Broken(fault="kill", at=20.0, until=21.0),
         Broken(fault="reset", at=1.0, until=5.05, client="lee"),
     ]
-    result = judge([*follows()[:1], *changes, *late, *faults])
+    result = check_history([*follows()[:1], *changes, *late, *faults])
     assert [0.1, 0.5, 1.0] == [pytest.approx(result.lag(part)) for part in (0.01, 0.5, 1)]
     assert [pytest.approx(0.45), 0.0] == result.recoveries["kill"]
     assert [0.0] == result.recoveries["reset"]
-    assert 0.0 == judge([]).lag(1)
+    assert 0.0 == check_history([]).lag(1)

@@ -1,4 +1,4 @@
-"""A history is kept as JSON lines."""
+"""Tests of the history, which is kept as JSON lines."""
 
 import pytest
 
@@ -21,13 +21,13 @@ RECORDS = [
     Published(stream="ticket a", offset=1, content="1", at=2.2),
     Received(client="kim", stream="ticket a", content="1", at=2.5),
     Broken(fault="kill_worker", at=2.0, until=3.0),
-    Observed(client="kim", error="lost", what="was sent away"),
+    Observed(client="kim", error="lost", what="stopped following"),
 ]
 
 
-def test_what_is_written_is_read(tmp_path):
+def test_records_are_read_as_they_were_written(tmp_path):
     """
-    Each kind of record comes back as it was.
+    Records of each kind are equal after writing and reading.
     """
     write(RECORDS, tmp_path / "history.jsonl")
     assert RECORDS == list(read(tmp_path / "history.jsonl"))
@@ -36,9 +36,9 @@ def test_what_is_written_is_read(tmp_path):
 @pytest.mark.parametrize(
     "text", ["nonsense", "[]", "{}", '{"kind": "lost"}', '{"kind": "observed", "who": "kim"}']
 )
-def test_a_line_that_is_none(tmp_path, text):
+def test_a_malformed_line_is_an_error(tmp_path, text):
     """
-    The error names the file, the line and what is expected.
+    The error names the file, the line and the expected format.
     """
     path = tmp_path / "history.jsonl"
     write(RECORDS[:1], path)
@@ -49,9 +49,9 @@ def test_a_line_that_is_none(tmp_path, text):
         list(read(path))
 
 
-def test_a_line_that_was_not_ended_was_not_written(tmp_path):
+def test_an_incomplete_line_of_a_journal_is_ignored(tmp_path):
     """
-    A process that is killed while it writes leaves half a line, wherever others go on.
+    A process that is killed while it writes leaves half a line, after which others continue.
     """
     path = tmp_path / "journal"
     assert [] == [*read_journal(path)]

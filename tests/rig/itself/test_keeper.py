@@ -1,4 +1,4 @@
-"""The keeper: whatever ends its owner, nothing that the owner has started is left."""
+"""Tests of the keeper: however its owner ends, nothing that the owner has started is left."""
 
 import os
 import signal
@@ -16,16 +16,19 @@ from tests.waiting import PATIENCE, wait_until
 START = """
 import os, subprocess, sys
 from pathlib import Path
+from tests.rig.forkserver import fork_server
 from tests.rig.keeper import MARK, Keeper, KeeperError
 keeper = Keeper(measured=True)
 """
-#: A child and a grandchild have sessions of their own.
+#: A child, and a grandchild in a session of its own.
 CHILD = "import subprocess as s; s.Popen(['sleep', '600'], start_new_session=True); s.run(['sleep', '600'])"
 FAMILY = f"""
 folder = keeper.make_folder()
 keeper.serve(folder)
 keeper.serve(folder)
 subprocess.Popen([sys.executable, "-c", "{CHILD}"], start_new_session=True)
+sleep = "import os; os.execlp('sleep', 'sleep', '600')"
+forked = fork_server().start(["-c", sleep], os.environ, stdout=2, stderr=2)
 print(folder, flush=True)
 """
 
@@ -70,13 +73,13 @@ def names(process):
 )
 def test_nothing_is_left(owner, then, number):
     """
-    Processes, their children in sessions of their own, servers, the folder and the keeper itself.
+    Processes, forks, children in sessions of their own, servers and the keeper end. The folder is removed.
     """
     running = owner(FAMILY + then)
     folder = Path(running.stdout.readline().strip())
     servers = [one for one in psutil.process_iter() if works_in(one, folder)]
     process = psutil.Process(running.pid)
-    wait_until(lambda: names(process).count("sleep") == 2, "all are there")
+    wait_until(lambda: names(process).count("sleep") == 3, "all of them run")
     family = [*process.children(recursive=True), *servers]
     assert {"sleep", "postgres", "redis-server"} <= {one.name() for one in family}
     if number:
@@ -93,9 +96,9 @@ def works_in(process, folder):
         return False
 
 
-def test_a_server_that_another_has_started(owner, tmp_path):
+def test_a_server_that_another_process_has_started(owner, tmp_path):
     """
-    In a folder that is watched it ends with the owner; elsewhere it goes on.
+    A server in a watched folder ends with the owner; elsewhere it keeps running.
     """
     redis = (
         "from config.embedded import Servers; Servers(Path(sys.argv[1]), postgres=False).start()"
@@ -113,9 +116,9 @@ def test_a_server_that_another_has_started(owner, tmp_path):
     found["other"].kill()
 
 
-def test_owners_of_owners(owner):
+def test_nested_keepers(owner):
     """
-    A process knows the keepers of all above it; the innermost keeper ends what is its own.
+    A process has the marks of all keepers above it, so that each of them can end it.
     """
     inner = f"subprocess.run([sys.executable, '-c', {START!r} + 'print(os.environ[MARK])'])"
     running = owner(inner, **{MARK: "outermost"})
@@ -125,7 +128,7 @@ def test_owners_of_owners(owner):
 
 def test_errors_are_sentences(owner, tmp_path):
     """
-    The owner gets the server's own, and may go on.
+    The owner receives the server's message, and can continue.
     """
     blank = str(tmp_path / "a folder")
     code = f"""
@@ -138,6 +141,6 @@ keeper.serve(folder, postgres=False)
 keeper.remove(folder)
 print(folder.exists())
 """
-    said = owner(code).communicate()[0]
-    assert "The embedded PostgreSQL can't live in" in said
-    assert said.endswith("False\n")
+    printed = owner(code).communicate()[0]
+    assert "The embedded PostgreSQL can't live in" in printed
+    assert printed.endswith("False\n")

@@ -1,4 +1,4 @@
-"""The channel layers of a site under test: they keep a journal, obey orders, and lose messages."""
+"""Tests of the site's channel layers: they keep a journal, have failpoints, and lose messages."""
 
 import asyncio
 import subprocess
@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 from config.settings import REDIS_URL
-from tests.rig import orders
+from tests.rig import failpoints
 from tests.rig.history import journal_in, read_journal
 from tests.rig.keeper import ROOT
 from tests.rig.layers import RigLayer, note
@@ -20,10 +20,10 @@ SENT = 90
 
 @pytest.fixture
 def folder(settings, tmp_path):
-    """The folder of the orders, in this process's DATA_DIR."""
+    """Return the folder of the failpoints, in this process's DATA_DIR."""
     settings.DATA_DIR = tmp_path
-    orders.folder_in(tmp_path).mkdir()
-    return orders.folder_in(tmp_path)
+    failpoints.folder_in(tmp_path).mkdir()
+    return failpoints.folder_in(tmp_path)
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ async def send_plain(layer, number):
 )
 async def test_some_messages_are_lost(folder, kind, send, hosts):
     """
-    As long as that is ordered; all others arrive, in order.
+    Some messages are lost while the order is in force; all others arrive in order.
     """
     layer = kind(hosts=hosts)
     channel = await layer.new_channel()
@@ -68,10 +68,10 @@ async def test_some_messages_are_lost(folder, kind, send, hosts):
     async with asyncio.timeout(PATIENCE):
         for is_ordered in (False, True):
             if is_ordered:
-                (folder / orders.LOSE).touch()
+                (folder / failpoints.LOSE).touch()
             for number in range(SENT):
                 await send(layer, number)
-            (folder / orders.LOSE).unlink(missing_ok=True)
+            (folder / failpoints.LOSE).unlink(missing_ok=True)
             await send(layer, SENT)
             received = []
             while SENT not in received:
@@ -83,25 +83,27 @@ async def test_some_messages_are_lost(folder, kind, send, hosts):
     await layer.flush()
 
 
-async def test_the_journal_has_what_redis_took(folder, layer):
+async def test_the_journal_has_what_was_published(folder, layer):
     """
-    Each notification, by its title or name; nothing else, and nothing that was refused.
+    The journal has each notification, with its title or name, and skipped ones. It has no other messages, and
+    none that the layer refused.
     """
     await layer.group_send_many([("a", notification("1")), ("a", {"type": "n"})])
-    (folder / orders.SLOW).touch()
+    (folder / failpoints.SLOW).touch()
     await layer.group_send_many([("a", notification("2"))])
-    (folder / orders.AWAY).touch()
+    (folder / failpoints.AWAY).touch()
     with pytest.raises(ConnectionRefusedError):
         await layer.group_send_many([("a", notification("3"))])
-    note([{**notification(""), "frame": '{"payload": {"name": "4"}}'}])
-    assert ["1", "2", "4"] == contents(folder)
+    for frame in ('{"payload": {"name": "4"}}', '{"type": "skipped"}'):
+        note([{**notification(""), "frame": frame}])
+    assert ["1", "2", "4", None] == contents(folder)
 
 
-async def test_a_layer_that_hangs(folder, layer):
+async def test_a_hanging_layer(folder, layer):
     """
-    It takes nothing, for ever.
+    A layer that is ordered to hang never returns and publishes nothing.
     """
-    (folder / orders.HANG).touch()
+    (folder / failpoints.HANG).touch()
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(layer.group_send_many([("a", notification("1"))]), 0.1)
     assert [] == contents(folder)
@@ -109,13 +111,13 @@ async def test_a_layer_that_hangs(folder, layer):
 
 def test_an_order_is_carried_out_once(folder):
     """
-    By the first process that comes by; it stops, and goes on when it is resumed.
+    The first process that reaches the point stops, and continues when it is resumed.
     """
-    (folder / orders.STOP).touch()
+    (folder / failpoints.STOP).touch()
     code = (
         f"from django.conf import settings; settings.configure(DATA_DIR={str(folder.parent)!r})\n"
-        "from tests.rig import orders\n"
-        "orders.obey(orders.STOP); orders.obey(orders.STOP)"
+        "from tests.rig import failpoints\n"
+        "failpoints.reach(failpoints.STOP); failpoints.reach(failpoints.STOP)"
     )
     stopped = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
     process = psutil.Process(stopped.pid)
@@ -125,8 +127,8 @@ def test_an_order_is_carried_out_once(folder):
     assert [] == [*folder.iterdir()]
 
 
-def test_a_wake_up_may_be_preceded_by_a_death(folder):
+def test_a_wake_up_without_an_order(folder):
     """
-    Without the order it is the wake-up of the project.
+    Without the failpoint, the project's own wake-up is requested.
     """
-    orders.wake_up("default")
+    failpoints.wake_up("default")

@@ -1,4 +1,4 @@
-"""The proxy breaks connections as it should, and leaves nothing behind."""
+"""Tests of the proxy: it breaks connections as ordered."""
 
 import asyncio
 
@@ -21,9 +21,9 @@ async def proxy():
         yield proxy
 
 
-async def test_lets_through(proxy):
+async def test_forwards(proxy):
     """
-    What one end says the other hears, at once or when it no longer stalls.
+    The proxy forwards bytes at once, or as soon as it no longer stalls.
     """
     reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
     writer.write(b"one")
@@ -37,9 +37,9 @@ async def test_lets_through(proxy):
     writer.close()
 
 
-async def test_resets_what_is_open(proxy):
+async def test_resets_open_connections(proxy):
     """
-    The client sees a reset; a connection that was cut already is left alone.
+    The client sees a reset. Connections that were already reset are left alone.
     """
     reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
     writer.write(b"one")
@@ -53,7 +53,7 @@ async def test_resets_what_is_open(proxy):
 
 async def test_refuses(proxy):
     """
-    Until it accepts again.
+    The proxy ends new connections until it accepts again.
     """
     await proxy.refuse()
     reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
@@ -61,12 +61,12 @@ async def test_refuses(proxy):
     assert 1 == proxy.refused
     writer.close()
     await proxy.accept()
-    await test_lets_through(proxy)
+    await test_forwards(proxy)
 
 
-async def test_is_as_absent_as_its_server():
+async def test_without_a_server():
     """
-    A server that isn't there ends the connection.
+    The proxy ends a connection if its server can't be reached.
     """
     async with Proxy("redis://127.0.0.1:1") as proxy:
         reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)

@@ -1,9 +1,9 @@
-"""The checker finds each kind of error of what the channel layer took, and invents none."""
+"""Tests of the checker: it finds each kind of error of publications, and no others."""
 
 import pytest
 
-from tests.rig.checker import judge
-from tests.rig.history import Committed, Published
+from tests.rig.checker import check_history
+from tests.rig.history import Committed, Followed, Published, Received
 
 
 def changes(*contents, stream="a"):
@@ -16,9 +16,9 @@ def publications(*pairs, stream="a", at=1.5):
 
 def test_a_clean_history():
     """
-    Each change once, in order, in two streams: there are no errors, and the slowest is known.
+    Two streams with each change published once, in order, have no errors. The longest lag is known.
     """
-    result = judge(
+    result = check_history(
         [
             *changes("x", "y"),
             *changes("x", stream="b"),
@@ -36,17 +36,17 @@ def test_a_clean_history():
 
 def test_publishing_again_is_no_error():
     """
-    The same content at the same offset, however late, is what at least once means.
+    Rows are published at least once: the same content may be published again at the same offset.
     """
-    result = judge([*changes("x", "y"), *publications((1, "x"), (2, "y"), (1, "x"))])
+    result = check_history([*changes("x", "y"), *publications((1, "x"), (2, "y"), (1, "x"))])
     assert ([], 1) == (result.errors, result.again)
 
 
-def test_what_was_published_before_the_journal_is_not_missed():
+def test_a_journal_may_begin_late():
     """
     The first offset of a journal need not be the stream's first.
     """
-    assert [] == judge([*changes("x", "y"), *publications((4, "x"), (5, "y"))]).errors
+    assert [] == check_history([*changes("x", "y"), *publications((4, "x"), (5, "y"))]).errors
 
 
 @pytest.mark.parametrize(
@@ -63,13 +63,43 @@ def test_what_was_published_before_the_journal_is_not_missed():
 )
 def test_each_error_is_found(errors, published):
     """
-    Planted errors are found, each as what it is.
+    Each planted error is found as its kind.
     """
-    assert errors == judge([*changes("x", "y"), *publications(*published)]).errors
+    assert errors == check_history([*changes("x", "y"), *publications(*published)]).errors
 
 
-def test_a_stream_without_changes():
+@pytest.mark.parametrize(
+    ("errors", "published"),
+    [
+        ([], [(1, None), (2, "y"), (3, "z")]),
+        ([], [(1, "x"), (2, None), (3, None)]),
+        (["a lacks 'y'"], [(1, "x"), (2, "z"), (3, None)]),
+        (["a lacks 'z'"], [(1, None), (2, None)]),
+    ],
+    ids=["the first", "the last two", "in another place", "too few"],
+)
+def test_an_obsolete_row_stands_for_the_change_in_its_place(errors, published):
     """
-    Whatever is published there was never committed.
+    An obsolete row is counted, and excuses the one missing change in its place.
     """
-    assert ["uncommitted: a has 'x'"] == judge(publications((1, "x"))).errors
+    result = check_history([*changes("x", "y", "z"), *publications(*published)])
+    assert errors == [error.removeprefix("lost: ") for error in result.errors]
+    assert [content for _, content in published].count(None) == result.obsolete
+
+
+def test_clients_need_not_see_obsolete_changes():
+    """
+    A client must be shown the changes before and after an obsolete one.
+    """
+    published = publications((1, "x"), (2, None), (3, "z"))
+    follows = Followed(client="kim", stream="a", at=0.0)
+    shown = [Received(client="kim", stream="a", content="x", at=2.0)]
+    result = check_history([follows, *changes("x", "y", "z"), *published, *shown])
+    assert ["lost: kim, a: z"] == result.errors
+
+
+def test_a_stream_without_committed_changes():
+    """
+    Publications on a stream without changes are uncommitted.
+    """
+    assert ["uncommitted: a has 'x'"] == check_history(publications((1, "x"))).errors

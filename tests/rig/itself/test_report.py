@@ -1,11 +1,11 @@
-"""The outcome of a run: a table, a report with the errors, a picture."""
+"""Tests of a run's outcome: table, report with errors, and picture."""
 
 from dataclasses import replace
 from xml.etree import ElementTree
 
 import pytest
 
-from tests.rig.checker import judge
+from tests.rig.checker import check_history
 from tests.rig.history import Broken, Committed, Followed, Published, Received, read
 from tests.rig.reports.outcome import Outcome
 from tests.rig.reports.picture import picture
@@ -16,7 +16,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 
 def outcome(*, lost=0, hole=None, without=(), **values):
-    """A run of ten published changes, of which one client was shown all but the last few."""
+    """Return the outcome of ten published changes, of which a client was shown all but the last ``lost``."""
     history = [
         Followed(client="kim", stream="a", at=0.0),
         Broken(fault="kill_worker", at=2.0, until=3.0),
@@ -38,14 +38,14 @@ def outcome(*, lost=0, hole=None, without=(), **values):
         scenario=replace(SCENARIOS["crash"], seconds=10.0),
         pattern="ours",
         history=history,
-        result=judge(history),
+        result=check_history(history),
         **values,
     )
 
 
 def test_the_table():
     """
-    A line for each run, with all that is counted and measured.
+    The table has one line per run, with all its figures.
     """
     lines = table([outcome(), outcome(lost=2, failed=3, transactions=41.7)]).splitlines()
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
@@ -71,9 +71,9 @@ def test_the_table():
         ),
     ],
 )
-def test_what_is_clean(expected, values):
+def test_a_clean_outcome(expected, values):
     """
-    What was to happen happened, and nothing is wrong; else the outcome says what it is.
+    An outcome is clean if the scenario's faults happened and there are no errors. Otherwise it has reasons.
     """
     one = outcome(**values)
     one.scenario = replace(one.scenario, cut_every=15.0)
@@ -81,27 +81,27 @@ def test_what_is_clean(expected, values):
     assert one.is_clean is not bool(expected)
 
 
-def test_what_need_not_happen():
+def test_a_scenario_without_faults():
     """
-    A scenario without faults needs none.
+    The outcome is clean without faults if its scenario has none.
     """
     one = outcome(without=Broken)
     one.scenario = SCENARIOS["steady"]
     assert one.is_clean
 
 
-def test_what_is_late_is_wrong():
+def test_a_late_notification():
     """
-    A notification that takes longer than the scenario allows.
+    An outcome is not clean if a notification took longer than the scenario allows.
     """
     late = outcome()
     late.scenario = replace(late.scenario, worst_lag=0.2)
     assert ["a notification took 0.2 s, more than 0.2"] == late.wrong
 
 
-def test_what_is_saved(tmp_path):
+def test_save(tmp_path):
     """
-    The history as it was judged; the report with recoveries, and with examples of what is wrong.
+    The history is saved as it was checked; the report has recoveries and examples of errors.
     """
     run = outcome(lost=1)
     save(run, tmp_path)
@@ -109,7 +109,7 @@ def test_what_is_saved(tmp_path):
     report = (tmp_path / "report.md").read_text()
     assert "| kill worker | 1 | 0.00 | 0.00 |" in report
     assert "lost: 1\n\n- kim, a: 10\n" in report
-    assert "Published again at the same offset: 0." in report
+    assert "Published again at the same offset: 0. Obsolete rows: 0." in report
     run.result.lost *= 30
     run.result.recoveries.clear()
     save(run, tmp_path)
@@ -119,9 +119,9 @@ def test_what_is_saved(tmp_path):
     assert "kill worker" not in report
 
 
-def test_what_an_earlier_run_left(tmp_path):
+def test_discard(tmp_path):
     """
-    It is gone before the next one begins, and the logs are not.
+    The files of an earlier run are removed, except its logs.
     """
     save(outcome(), tmp_path)
     (tmp_path / "daphne.log").touch()
@@ -132,7 +132,7 @@ def test_what_an_earlier_run_left(tmp_path):
 
 def test_the_picture():
     """
-    Valid SVG, for light and dark pages: lags, what was broken for all, and when something was lost.
+    The picture is valid SVG for light and dark pages, with lags, faults of the site, and losses.
     """
     image = ElementTree.fromstring(picture(outcome(lost=2)))
     assert "prefers-color-scheme: dark" in image.find(f"{SVG}style").text
@@ -143,9 +143,9 @@ def test_the_picture():
     ]
 
 
-def test_a_line_has_holes():
+def test_a_line_is_interrupted():
     """
-    Where nothing that was committed was shown, there is no line.
+    A line has a hole at seconds of which no change was shown.
     """
     image = ElementTree.fromstring(picture(outcome(hole=4)))
     lines = list(image.iter(f"{SVG}polyline"))

@@ -1,4 +1,4 @@
-"""What of a run needs no site."""
+"""Tests of the parts of a run that need no site."""
 
 import asyncio
 import subprocess
@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from tests.rig import clients as module
-from tests.rig.checker import judge
+from tests.rig.checker import check_history
 from tests.rig.clients import Clients
 from tests.rig.command.failures import failure_in
 from tests.rig.history import Committed
@@ -23,8 +23,8 @@ STREAM = "ticket:1"
 ABOUT = {"name": "kim", "token": "", "is_allowed": True, "subjects": [["ticket", "abc", STREAM]]}
 
 
-class SentAway(Listener):
-    """A client that the server ends."""
+class Failing(Listener):
+    """A client whose socket the server ends."""
 
     characters = 0
 
@@ -32,20 +32,20 @@ class SentAway(Listener):
         raise RuntimeError("4401")
 
 
-class ShownLate(Listener):
-    """A client that is shown something, and the same again when nothing is missing any more."""
+class Repeating(Listener):
+    """A client that is shown a change, and again after it has everything."""
 
     characters = 0
 
     async def run(self):
-        self.follow(STREAM)
+        self.record_subscription(STREAM)
         for _ in range(2):
-            self.show(STREAM, "1")
+            self.record_delivery(STREAM, "1")
             await asyncio.sleep(2 * module.LOOK_SECONDS)
 
 
 class SlowSite:
-    """A site in which a program takes its time."""
+    """A site whose `prepare` waits until the test allows it to return."""
 
     def __init__(self):
         self.is_asked, self.may_answer = threading.Event(), threading.Event()
@@ -56,32 +56,32 @@ class SlowSite:
         return {"projects": [], "listeners": []}
 
 
-async def test_who_is_sent_away_is_an_error():
+async def test_a_client_that_fails_is_an_error():
     """
-    It is reported at once, nothing waits for it, and the result has it, whatever it has missed.
+    The failure is logged at once, nothing waits for the client, and the result has the error.
     """
-    said, history = [], []
-    async with Clients(OURS, history, said.append) as clients:
-        away = SentAway(ABOUT, 1, history)
-        await clients.follow(away)
-    assert ["kim was sent away: RuntimeError('4401')"] == said
-    assert away.is_ready.is_set()
-    assert said == judge(history).lost
+    logged, history = [], []
+    async with Clients(OURS, history, logged.append) as clients:
+        failing = Failing(ABOUT, 1, history)
+        await clients.follow(failing)
+    assert ["kim stopped following: RuntimeError('4401')"] == logged
+    assert failing.is_ready.is_set()
+    assert logged == check_history(history).lost
 
 
-class Silent(SentAway):
-    """A client that the server doesn't answer."""
+class Silent(Failing):
+    """A client whose server doesn't answer."""
 
     async def run(self):
         await asyncio.Event().wait()
 
 
-async def test_who_isn_t_let_in():
+async def test_a_client_without_an_answer():
     """
-    The error says how many they are.
+    The error says how many clients are still waiting.
     """
     async with Clients(OURS, [], print) as clients:
-        clients.listeners += [kind(ABOUT, 1, []) for kind in (Silent, SentAway)]
+        clients.listeners += [kind(ABOUT, 1, []) for kind in (Silent, Failing)]
         with pytest.raises(TimeoutError, match="1 of 2 clients still wait"):
             await clients.connect_all(0.2)
 
@@ -93,17 +93,17 @@ async def test_who_isn_t_let_in():
         ("worker1 has", ExceptionGroup("", [ExceptionGroup("", [EndedError("worker1 has")])])),
     ],
 )
-def test_what_keeps_a_run_from_being_run(expected, error):
+def test_failures_of_the_machine(expected, error):
     """
-    Wherever it was raised, it is found.
+    A failure is found in any group of exceptions.
     """
     assert expected in str(failure_in(error))
 
 
 @pytest.mark.parametrize("bug", [KeyError("a bug"), ExceptionGroup("", [KeyError("a bug")])])
-def test_a_bug_is_none_of_them(bug):
+def test_a_bug_is_raised_again(bug):
     """
-    It is raised as it was, with its traceback.
+    An error that is a bug is raised unchanged, with its traceback.
     """
     with pytest.raises(type(bug)) as caught:
         failure_in(bug)
@@ -112,29 +112,29 @@ def test_a_bug_is_none_of_them(bug):
 
 async def test_nothing_missing_is_not_waited_for():
     """
-    Where all have everything, the run is over.
+    The run ends if all clients have everything.
     """
     async with asyncio.timeout(module.PATIENCE), Clients(OURS, [], print) as clients:
         await clients.wait_for([])
 
 
-async def test_what_comes_too_much_is_waited_for():
+async def test_late_repetitions_are_waited_for():
     """
-    A repetition behind all that was due is found, too.
+    A repetition is found even if it arrives after all missing notifications.
     """
     history = []
     async with Clients(OURS, history, print) as clients:
-        clients.listeners.append(ShownLate(ABOUT, 1, history))
+        clients.listeners.append(Repeating(ABOUT, 1, history))
         running = asyncio.create_task(clients.follow(clients.listeners[0]))
         change = Committed(content="1", streams=(STREAM,), at=0.0)
         await clients.wait_for([change])
         await running
-    assert [f"kim, {STREAM}: 1"] == judge([change, *history], has_journal=False).repeated
+    assert [f"kim, {STREAM}: 1"] == check_history([change, *history], has_journal=False).repeated
 
 
-async def test_stopped_before_it_begins():
+async def test_a_run_that_is_stopped_before_it_begins():
     """
-    It is given up at once, for there is nothing to judge.
+    The run is cancelled at once, because there is no history to check.
     """
     site = SlowSite()
     run = Run(SCENARIOS["steady"], OURS, 1, site, print)
@@ -147,9 +147,9 @@ async def test_stopped_before_it_begins():
     assert run.was_stopped
 
 
-def test_what_is_waited_for_in_vain():
+def test_waiting_in_vain():
     """
-    The error says what it was.
+    The error names the condition.
     """
     with pytest.raises(TimeoutError, match=r"Waited in vain until it is there\."):
         wait_until(lambda: False, "it is there", patience=0.1)
@@ -157,7 +157,7 @@ def test_what_is_waited_for_in_vain():
 
 def test_processes_end_with_the_block(tmp_path):
     """
-    Those that run on; what is run to its end says what it prints, or fails.
+    Processes in the background end with the block. `run` returns the output of a program, or fails.
     """
     with Processes(tmp_path) as processes:
         processes.commands["idle"] = (
@@ -174,7 +174,7 @@ def test_processes_end_with_the_block(tmp_path):
 
 def test_a_process_that_ends_by_itself(tmp_path):
     """
-    It isn't waited for; the error says where is what it said. A writer that does so is no writer.
+    Nothing waits for a process that has ended; the error names its log. Load checks its writers, too.
     """
     with Processes(tmp_path) as processes:
         processes.commands |= dict.fromkeys(("worker1", "writer1", "writer2"), "exit 3")

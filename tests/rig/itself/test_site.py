@@ -1,4 +1,4 @@
-"""Servers that can be killed, and how many files a run may have open."""
+"""Tests of servers that can be killed, and of the limit of open files."""
 
 import resource
 import subprocess
@@ -11,12 +11,12 @@ import redis
 from config.embedded import redis_url
 from tests.rig.command import allow_files
 from tests.rig.keeper import keeper
-from tests.rig.servers import ServedProcesses, is_dead, kill_family
+from tests.rig.servers import ServedProcesses, is_dead, kill_tree
 
 
 @pytest.fixture
 def site(tmp_path):
-    """A site with nothing but a Redis."""
+    """Yield a site that has only a Redis."""
     site = ServedProcesses(tmp_path)
     keeper().serve(site.data_dir, postgres=False)
     yield site
@@ -24,9 +24,9 @@ def site(tmp_path):
     assert not site.data_dir.exists()
 
 
-def test_redis_forgets(site):
+def test_redis_loses_its_data(site):
     """
-    Emptied, it is there; killed, it is not.
+    Redis still runs after its keys were deleted. It can be killed and started again.
     """
     with redis.Redis.from_url(redis_url(site.data_dir)) as client:
         client.set("a", 1)
@@ -40,22 +40,22 @@ def test_redis_forgets(site):
 
 def test_a_family_is_killed():
     """
-    A process is dead when it is gone, and also while its parent has not looked yet.
+    A process counts as dead when it is gone, and also while its parent has not waited for it.
     """
     program = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'input()'])"
     parent = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE)
     process = psutil.Process(parent.pid)
     while not (children := process.children()):
         pass
-    kill_family(parent.pid)
+    kill_tree(parent.pid)
     assert is_dead(process)
     parent.communicate()
     assert all(map(is_dead, [process, *children]))
 
 
-def test_as_many_files_as_a_run_needs():
+def test_the_limit_of_open_files():
     """
-    More if the system allows, and never fewer.
+    The limit is raised as far as the system allows, and never lowered.
     """
     before = soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:

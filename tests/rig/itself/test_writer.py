@@ -1,14 +1,17 @@
-"""The fixtures of a run, and its writers: the ledger has exactly what was committed."""
+"""Tests of fixtures and writers: the ledger has exactly the committed changes."""
 
 import psycopg
 import pytest
 from channels.layers import get_channel_layer
+from django.contrib.auth import get_user_model
 from django.db import DataError, InterfaceError, OperationalError, connection
 
-from apps.outbox.models import NotificationOutbox
-from apps.tickets.models import Project
+from apps.tickets.models import Project, Ticket
+from pillarbox.models import NotificationOutbox
+from tests.rendering import render_all
 from tests.rig import ledger
-from tests.rig.fixtures import prepare
+from tests.rig.fixtures import guests_of, prepare
+from tests.rig.history import content_of
 from tests.rig.writer import TICKETS, Writer, is_away
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -16,10 +19,13 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture
 def fixtures(db):
-    """Three clients and a stranger, two projects with three tickets each; their creation is announced."""
+    """
+    Return three clients, four guests and a stranger, and two projects with three tickets each, all
+    announced.
+    """
     with connection.cursor() as cursor:
         cursor.execute(ledger.CREATE)
-    yield prepare(3, 2, 3)
+    yield prepare(3, 2, 3, guests=4)
     with connection.cursor() as cursor:
         cursor.execute("DROP TABLE rig_ledger")
 
@@ -31,9 +37,10 @@ def committed():
 
 
 def announced(stream):
-    """Return the titles that were announced to a stream after the fixtures."""
-    rows = NotificationOutbox.objects.filter(stream=stream).exclude(payload__title="new")
-    return [payload["title"] for payload in rows.order_by("id").values_list("payload", flat=True)]
+    """Return the contents announced on a stream after the fixtures; None for obsolete rows."""
+    rows = NotificationOutbox.objects.filter(stream=stream).order_by("id")
+    found = [content_of(payload) for payload in rows.values_list("payload", flat=True)]
+    return [content for content in found if content != "new"]
 
 
 def write(projects, *, batch, steps=40, is_plain=False):
@@ -45,7 +52,7 @@ def write(projects, *, batch, steps=40, is_plain=False):
 
 def test_fixtures(fixtures):
     """
-    Each client may see its collection and its ticket, the stranger neither; nothing is pending in the outbox.
+    Each client may see its collection and its ticket, the stranger neither. No row is pending.
     """
     assert 2 == len(fixtures["projects"])
     for listener in fixtures["listeners"]:
@@ -58,27 +65,59 @@ def test_fixtures(fixtures):
 
 
 @pytest.mark.parametrize("batch", [1, 7])
-def test_the_ledger_has_what_is_announced(fixtures, batch):
+def test_the_ledger_has_the_announced_changes(fixtures, batch):
     """
-    The same changes, by stream in the same order, of tickets old and new; rollbacks are in neither.
+    Ledger and outbox have the same changes of old, new and moved tickets, in the same order by stream. None
+    has changes that were rolled back.
     """
-    project = fixtures["projects"][0]
-    writer = write([project], batch=batch)
-    pks = Project.objects.get(pk=project).tickets.values_list("pk", flat=True)
-    assert TICKETS <= len(pks)
-    for stream in (f"project.tickets:{project}", *(f"ticket:{pk}" for pk in pks)):
-        assert [c.content for c in committed() if stream in c.streams] == announced(stream)
-    assert 0 < len(committed()) < writer.number
+    projects = fixtures["projects"]
+    writer = write(projects, batch=batch, steps=200)
+    render_all()
+    assert TICKETS <= Ticket.objects.filter(project__in=projects).count()
+    assert NotificationOutbox.objects.filter(event="UPDATE_TICKET", is_move=True).exists()
+    found = committed()
+    streams = {stream for change in found for stream in change.streams}
+    obsolete = 0
+    for stream in streams:
+        contents = [change.content for change in found if stream in change.streams]
+        seen = announced(stream)
+        assert contents == [one or due for one, due in zip(seen, contents, strict=True)]
+        obsolete += seen.count(None)
+    assert obsolete > 0
+    assert 0 < len(found) < writer.number
+
+
+@pytest.mark.parametrize("batch", [1, 7])
+def test_the_ledger_has_the_guests_without_the_right(fixtures, batch):
+    """
+    The ledger names the guests who are no members when a change is committed. Others remain members.
+    """
+    project, _ = fixtures["projects"]
+    members = Project.objects.get(pk=project).members
+    guests = dict(
+        get_user_model().objects.filter(last_name=guests_of(project)).values_list("pk", "username")
+    )
+    assert set(guests.values()) <= {one["name"] for one in fixtures["listeners"] if one["is_guest"]}
+    others = set(members.values_list("pk", flat=True)) - guests.keys()
+    writer = Writer([project], seed="1", batch=batch, is_plain=False)
+    for _ in range(40):
+        before = len(committed())
+        writer.step()
+        inside = set(members.values_list("pk", flat=True))
+        outside = {name for pk, name in guests.items() if pk not in inside}
+        assert all(outside == set(change.hidden_from) for change in committed()[before:])
+    assert others <= inside
+    assert 2 <= len({change.hidden_from for change in committed()})
 
 
 def test_the_plain_pattern_sends_before_the_commit(fixtures, settings):
     """
-    To the ticket's group and the project's; also what is rolled back then.
+    Messages go to the ticket's group and the project's, even if the transaction is rolled back later.
     """
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": "tests.layers.RecordingLayer"}}
     sent = get_channel_layer().sent
     sent.clear()
-    writer = write(fixtures["projects"], batch=5, steps=20, is_plain=True)
+    writer = write(fixtures["projects"], batch=5, steps=40, is_plain=True)
     assert 2 * writer.number == len(sent) > 2 * len(committed())
     (ticket, message), (project, _) = sent[:2]
     assert ("ticket", "project.tickets") == (ticket.rpartition(".")[0], project.rpartition(".")[0])
@@ -98,9 +137,9 @@ def test_the_plain_pattern_sends_before_the_commit(fixtures, settings):
         (False, ValueError, None),
     ],
 )
-def test_a_save_that_fails_is_no_absent_database(expected, error, cause):
+def test_failed_saves_are_told_from_an_absent_database(expected, error, cause):
     """
-    What the database refuses is a save that failed, and counts; that it is killed does not.
+    A save that the database refuses counts as failed; a save while the database is down does not.
     """
     raised = error("no")
     raised.__cause__ = cause

@@ -1,5 +1,5 @@
 """
-The keeper's own process: it obeys its owner until that is gone, and then ends what the owner has left.
+The keeper's own process: it executes its owner's commands, and ends everything left once the owner is gone.
 
     python -m tests.rig.keeper MARK
 """
@@ -18,50 +18,50 @@ import psutil
 
 from tests.rig.keeper import MARK
 
-#: Programs that write their title over their environment. They are known by the folder they work in.
+#: Programs that overwrite their environment, and the mark in it. They are known by their working folder.
 TITLED = {"nginx", "postgres", "redis-server"}
-#: How long PostgreSQL may take to end its children, in seconds.
+#: How long PostgreSQL may take to shut down before it is killed, in seconds.
 END_SECONDS = 10.0
 
 
 class Keeping:
-    """What an owner has: processes with its mark, and folders with servers."""
+    """The possessions of an owner: processes with its mark, and folders with servers."""
 
     def __init__(self, mark: str) -> None:
         self.mark = mark
         self.watched: list[Path] = []
-        #: By folder: how to end what is in it.
+        #: By folder: the steps that stop its servers and remove it.
         self.folders: dict[Path, ExitStack] = {}
         self.servers: dict[Path, Any] = {}
 
-    def obey(self) -> None:
-        """Obey orders, a line of JSON each, until the owner is gone. Then end everything."""
-        with suppress(BrokenPipeError):  # the owner is gone before it has had its answer
+    def execute_commands(self) -> None:
+        """Execute commands, one line of JSON each, until the owner is gone. Then end everything."""
+        with suppress(BrokenPipeError):  # the owner may end before it reads an answer
             for line in sys.stdin:
-                order, *words = json.loads(line)
-                print(json.dumps(self._answer(order, *words)), flush=True)
+                name, *arguments = json.loads(line)
+                print(json.dumps(self._answer(name, *arguments)), flush=True)
         end_all(self.left)
         for stack in self.folders.values():
             stack.close()
 
-    def _answer(self, order: str, *words: Any) -> dict[str, Any]:
+    def _answer(self, name: str, *arguments: Any) -> dict[str, Any]:
         try:
-            return {"value": getattr(self, order)(*words), "error": ""}
+            return {"value": getattr(self, name)(*arguments), "error": ""}
         except Exception as error:  # noqa: BLE001  # the owner decides what to do about it
             return {"value": None, "error": str(error)}
 
-    # Orders
+    # Orders, which the owner calls by name
 
     def make_folder(self) -> str:
-        """Return a new folder with a short path, which the servers' user may enter."""
+        """Return a new folder with a path short enough for sockets, which the servers' user may enter."""
         folder = Path(tempfile.mkdtemp(prefix="rig-"))
         stack = self.folders[folder] = ExitStack()
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         return str(folder)
 
     def serve(self, name: str, postgres: bool, redis: bool) -> None:
-        """Start the servers of a folder that don't run yet."""
-        # Most keepers never need them, and they take a while to import.
+        """Start the servers of a folder, unless they run."""
+        # Imported here because it takes a while and most keepers never start servers.
         from config.embedded import Servers  # noqa: PLC0415
 
         folder = Path(name)
@@ -75,7 +75,7 @@ class Keeping:
         self.servers[folder] = servers
         servers.start()
         if postgres:
-            forget_power_cuts(folder)
+            turn_off_fsync(folder)
 
     def remove(self, name: str) -> None:
         """Stop the servers of a folder, and remove it if it is a temporary one."""
@@ -83,13 +83,13 @@ class Keeping:
         self.folders.pop(Path(name)).close()
 
     def watch(self, name: str) -> None:
-        """Count servers that work in a folder among what is left."""
+        """Also end servers that run in a folder, even if another process has started them."""
         self.watched.append(Path(name))
 
-    # What is left
+    # The end
 
     def left(self) -> set[psutil.Process]:
-        """Return the owner's processes, and their children."""
+        """Return the running processes of the owner, and their children."""
         found = {process for process in psutil.process_iter() if self._is_left(process)}
         for process in [*found]:
             with suppress(psutil.NoSuchProcess):
@@ -98,7 +98,7 @@ class Keeping:
 
     def _is_left(self, process: psutil.Process) -> bool:
         is_left = False
-        with suppress(psutil.Error, OSError):  # it is gone, or another user's
+        with suppress(psutil.Error, OSError):  # the process has ended, or belongs to another user
             is_left = self.mark in process.environ().get(MARK, "") or (
                 process.name() in TITLED
                 and any(Path(process.cwd()).is_relative_to(folder) for folder in self.watched)
@@ -107,18 +107,18 @@ class Keeping:
 
 
 def is_keeper(process: psutil.Process) -> bool:
-    """Whether a process is a keeper. It has an owner of its own, and ends after that."""
-    words: list[str] = []
+    """Whether a process is a keeper. It is left alone, since it ends after its own owner."""
+    command: list[str] = []
     with suppress(psutil.Error):
-        words = process.cmdline()
-    return "tests.rig.keeper" in words
+        command = process.cmdline()
+    return "tests.rig.keeper" in command
 
 
 def end_all(left: Any) -> None:
-    """End processes until none is left."""
+    """Kill processes until none is left. PostgreSQL may shut down by itself for a while."""
     begun = time.monotonic()
     while found := left():
-        # PostgreSQL frees its shared memory if it may.
+        # A PostgreSQL that is killed doesn't free its shared memory.
         is_late = time.monotonic() - begun > END_SECONDS
         for process in found:
             with suppress(psutil.Error):
@@ -127,8 +127,8 @@ def end_all(left: Any) -> None:
         time.sleep(0.05)
 
 
-def forget_power_cuts(folder: Path) -> None:
-    """Have PostgreSQL not wait for the disk: test data needn't survive a power cut."""
+def turn_off_fsync(folder: Path) -> None:
+    """Turn off fsync in PostgreSQL: test data needn't survive a power cut."""
     import psycopg  # noqa: PLC0415
 
     from config.embedded import postgres_url  # noqa: PLC0415
@@ -139,4 +139,4 @@ def forget_power_cuts(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    Keeping(sys.argv[1]).obey()
+    Keeping(sys.argv[1]).execute_commands()

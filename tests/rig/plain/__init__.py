@@ -1,1 +1,1 @@
-"""The plain pattern, as tutorials have it, for comparison."""
+"""The plain pattern, as tutorials show it, for comparison."""

@@ -1,4 +1,4 @@
-"""The plain pattern, as tutorials have it: `group_send` in `save()`, and a JSON consumer."""
+"""The plain pattern, as tutorials show it: `group_send` in `save()`, and a JSON consumer."""
 
 import os
 from typing import Any
@@ -16,23 +16,23 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.rig.plain.settings")
 
 
 def send(payload: dict[str, Any]) -> None:
-    """Send the groups of a ticket and of its project what the ticket is now."""
+    """Send a ticket's present state to its group and to its project's."""
     group_send = async_to_sync(get_channel_layer().group_send)
     for group in (f"ticket.{payload['id']}", f"project.tickets.{payload['project']}"):
         group_send(group, {"type": "notify", "group": group, "payload": payload})
 
 
 class PlainConsumer(AsyncJsonWebsocketConsumer):
-    """Joins the groups that the client asks for, and sends what they get."""
+    """A consumer that joins groups on request, and forwards their messages."""
 
     async def receive_json(self, content: Any, **kwargs: Any) -> None:
-        """Called with each frame of the client."""
+        """Called when the client sends a frame."""
         group = f"{content['object_type']}.{content['id']}"
         await self.channel_layer.group_add(group, self.channel_name)
         await self.send_json({"type": "subscribed", "group": group})
 
     async def notify(self, message: dict[str, Any]) -> None:
-        """Called with each message of a group."""
+        """Called when a group receives a message."""
         await self.send_json(
             {"type": "UPDATE_TICKET", "group": message["group"], "payload": message["payload"]}
         )

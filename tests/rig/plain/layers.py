@@ -1,4 +1,4 @@
-"""The plain pattern's channel layer, which loses messages while that is ordered."""
+"""The plain pattern's channel layer, which loses messages if so ordered."""
 
 from typing import Any
 
@@ -8,9 +8,9 @@ from ..layers import is_kept
 
 
 class LossyListLayer(RedisChannelLayer):
-    """The list layer of channels-redis."""
+    """The list layer of channels-redis, which loses messages if so ordered."""
 
     async def group_send(self, group: str, message: dict[str, Any]) -> None:
-        """Publish a message, unless it is lost."""
+        """Send a message, unless it is to be lost."""
         if is_kept():
             await super().group_send(group, message)

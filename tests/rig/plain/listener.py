@@ -1,4 +1,4 @@
-"""A client of the plain pattern, as a page would have it."""
+"""A client of the plain pattern, as a page might implement it."""
 
 import asyncio
 import json
@@ -6,18 +6,18 @@ from contextlib import suppress
 
 import websockets
 
-from apps.realtime.reconnecting import OPEN_SECONDS, WINDOW, pause
+from pillarbox.client.reconnection import OPEN_SECONDS, WINDOW, pause
 
 from ..listeners import Listener
 
 
 class PlainListener(Listener):
-    """Joins its groups on each new socket, and reconnects as `Client` does."""
+    """A listener that joins its groups on each new socket, and reconnects as often as `Client` does."""
 
     characters = 0
 
     async def run(self) -> None:
-        """Follow, for ever."""
+        """Follow until cancelled."""
         losses = 0
         while True:
             losses += 1
@@ -42,6 +42,6 @@ class PlainListener(Listener):
         streams = {f"{kind}.{public_id}": stream for kind, public_id, stream in self.subjects}
         stream = streams[frame["group"]]
         if frame["type"] != "subscribed":
-            self.show(stream, frame["payload"]["title"])
+            self.record_delivery(stream, frame["payload"]["title"])
         elif not self.is_ready.is_set():
-            self.follow(stream)
+            self.record_subscription(stream)

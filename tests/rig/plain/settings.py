@@ -7,7 +7,7 @@ ASGI_APPLICATION = "tests.rig.plain.consumer.application"
 CHANNEL_LAYERS = {
     "default": {
         "BACKEND": "tests.rig.plain.layers.LossyListLayer",
-        # redis-py 8 closes by default what is silent for five seconds.
+        # By default, redis-py 8 closes connections that are silent for five seconds.
         "CONFIG": {"hosts": [{"address": REDIS_URL, "socket_timeout": None}]},
     }
 }

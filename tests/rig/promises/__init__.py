@@ -1,1 +1,1 @@
-"""Tests of promises that hold whatever is killed."""
+"""Tests of promises that hold whichever process or server is killed."""

@@ -1,73 +1,51 @@
-"""`python -m tests.rig`, run as anybody runs it: real processes, which are really killed."""
+"""Tests of `python -m tests.rig`, run as a user runs it: with real processes, which are killed."""
 
 import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import tempfile
-import threading
 from pathlib import Path
 
 import psutil
 import pytest
 
+from tests.program import Program
 from tests.rig.command.options import options
-from tests.rig.history import Broken, Committed, Published, Received, read
-from tests.rig.keeper import ROOT
+from tests.rig.history import Broken, Committed, Followed, Published, Received, read
 from tests.rig.writer import FAILED
 from tests.waiting import wait_until
 
-#: Where the reports go, in a test's folder.
+#: The folder for the reports, in a test's folder.
 OUTPUT = "output"
-#: Another seed, another history, as in `test_chaos`.
+#: Each seed gives another history, as in `test_chaos`.
 SEED = os.environ.get("FAULTS_SEED", "1")
-#: Longer than a busy machine takes.
+#: An upper bound for the duration of a run on a busy machine.
 LONGEST_SECONDS = 600.0
 
 
-class Rig:
-    """The command, running, and what it prints."""
+class Rig(Program):
+    """The running command and its output."""
 
-    def __init__(self, folder, *words, **environment):
+    def __init__(self, folder, *arguments, **environment):
         inherited = {k: v for k, v in os.environ.items() if k not in ("DATABASE_URL", "REDIS_URL")}
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.rig", "--output", str(folder / OUTPUT), *words],
-            cwd=ROOT,
-            env={**inherited, "TMPDIR": str(folder), **environment},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
+        super().__init__(
+            ["-m", "tests.rig", "--output", str(folder / OUTPUT), *arguments],
+            {**inherited, "TMPDIR": str(folder), **environment},
         )
-        self.printed = ""
-        self._reader = threading.Thread(target=self._read)
-        self._reader.start()
 
-    def _read(self):
-        for line in self.process.stdout:
-            self.printed += line
-
-    def until(self, pattern):
-        """Wait until it prints something."""
-        found = re.compile(pattern).search
-        wait_until(lambda: found(self.printed) or self.process.poll() is not None, pattern)
-        assert found(self.printed), self.printed
-
-    def ended(self):
-        """Return its exit code."""
+    def ended(self, seconds=LONGEST_SECONDS):
+        """Wait for the end of the command, and return its exit code."""
         try:
-            return self.process.wait(LONGEST_SECONDS)
+            return super().ended(seconds)
         finally:
             self.process.terminate()  # which ends all that it started
-            self._reader.join()
-            self.process.stdout.close()
             print(self.printed)
 
 
 @pytest.fixture
 def folder():
-    """A folder that the servers' user may enter. The test fails if anything still runs in it in the end."""
+    """Yield a folder that the servers' user may enter. Fails if a process still runs in it at the end."""
     folder = Path(tempfile.mkdtemp(prefix="v-"))
     folder.chmod(0o755)
     yield folder
@@ -78,22 +56,22 @@ def folder():
 
 
 def _names(process, folder):
-    """Whether a process has a folder in its command line or its environment."""
+    """Whether a process has a folder in its command line or its DATA_DIR."""
     try:
-        words = [*process.cmdline(), process.environ().get("DATA_DIR", "")]
+        texts = [*process.cmdline(), process.environ().get("DATA_DIR", "")]
     except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
         return False
-    return any(str(folder) in word for word in words)
+    return any(str(folder) in text for text in texts)
 
 
 def test_the_promises_hold(folder):
     """
-    While processes and servers are killed, messages lost and lines cut there are no errors, however this
-    machine's programs log.
+    There are no errors while processes and servers are killed, messages lost and lines cut, whatever the
+    logging settings of the environment.
     """
-    words = ("--seconds", "15", "--every", "0.5", "--clients", "10", "--worst-lag", "inf")
+    arguments = ("--seconds", "15", "--every", "0.5", "--clients", "10", "--worst-lag", "inf")
     environment = {"LOG_LEVEL": "ERROR", "LOG_FORMAT": "json"}
-    assert 0 == Rig(folder, *words, "--seed", SEED, "chaos", **environment).ended()
+    assert 0 == Rig(folder, *arguments, "--seed", SEED, "chaos", **environment).ended()
     written = folder / OUTPUT / "chaos-ours"
     records = list(read(written / "history.jsonl"))
     for kind in (Committed, Published, Received, Broken):
@@ -101,12 +79,26 @@ def test_the_promises_hold(folder):
     assert {"report.md", "lag.svg"} <= {path.name for path in written.iterdir()}
 
 
-def test_interrupted_it_judges_what_there_is(folder):
+def test_a_right_that_ends_ends(folder):
     """
-    Ctrl-C ends the run, and what it started; the plain pattern, whose saves fail, has errors.
+    Guests are shown no change that was committed while they were no members, while workers are killed.
     """
-    words = ("--pattern", "plain", "--clients", "10", "--seconds", "300")
-    rig = Rig(folder, *words, "outage", "steady")
+    arguments = ("--seconds", "10", "--every", "1", "--clients", "10", "--worst-lag", "inf")
+    assert 0 == Rig(folder, *arguments, "--seed", SEED, "rights").ended()
+    records = list(read(folder / OUTPUT / "rights-ours" / "history.jsonl"))
+    changes = {one.content: one for one in records if isinstance(one, Committed)}
+    guests = {one.client for one in records if isinstance(one, Followed) and one.is_guest}
+    seen = [one for one in records if isinstance(one, Received) and one.client in guests]
+    assert any(change.hidden_from for change in changes.values())
+    assert any(changes[one.content].hidden_from for one in seen)
+
+
+def test_interrupted_it_checks_the_history_so_far(folder):
+    """
+    Ctrl-C ends the run and its processes. The plain pattern has errors: its saves fail without Redis.
+    """
+    arguments = ("--pattern", "plain", "--clients", "10", "--seconds", "300")
+    rig = Rig(folder, *arguments, "outage", "steady")
     rig.until(r"[1-9]\d* notifications shown, 1 faults")
     wait_until(lambda: any(folder.glob(f"*/{FAILED}")), "a save fails")
     rig.process.send_signal(signal.SIGINT)
@@ -129,21 +121,21 @@ def test_interrupted_it_judges_what_there_is(folder):
 )
 def test_interrupted_while_it_starts(folder, number, log):
     """
-    At whatever moment: nothing that was started is left, and the exit code says that nothing is proved.
+    A signal at any moment of the start leaves no process behind; the exit code is 130.
     """
     rig = Rig(folder, "steady", "crash")
     rig.until(r"Nothing is broken\.")
     wait_until(lambda: not log or any(folder.glob(f"**/{log}")), log)
     rig.process.send_signal(number)
     assert 130 == rig.ended()
-    assert "It was stopped before its end, and proves nothing." in rig.printed
+    assert "The run was stopped before its end, so it proves nothing." in rig.printed
     assert "Traceback" not in rig.printed
     assert "crash" not in rig.printed
 
 
 def test_reports_that_can_t_be_written(folder):
     """
-    The error says where they were to be; nothing is left.
+    The error names the path of the reports; no process is left.
     """
     (folder / OUTPUT).touch()
     rig = Rig(folder, "steady")
@@ -153,7 +145,7 @@ def test_reports_that_can_t_be_written(folder):
 
 
 @pytest.mark.parametrize(
-    ("error", "words"),
+    ("error", "arguments"),
     [
         ("the following arguments are required: scenario", []),
         ("invalid choice: 'storm'", ["storm"]),
@@ -164,18 +156,18 @@ def test_reports_that_can_t_be_written(folder):
         ("Expected more than 0, got --worst-lag 0.", ["--worst-lag", "0", "steady"]),
     ],
 )
-def test_wrong_options(capsys, error, words):
+def test_wrong_options(capsys, error, arguments):
     """
-    The error names the option and the expectation, before anything is started.
+    The error names the option and the expected value before any process is started.
     """
     with pytest.raises(SystemExit):
-        options(words)
+        options(arguments)
     assert error in capsys.readouterr().err
 
 
 def test_servers_that_can_t_start(folder):
     """
-    The error says where they were to be, and why not.
+    The error names the folder of the servers, and the reason.
     """
     blank = folder / OUTPUT / "a folder"
     blank.mkdir(parents=True)
@@ -186,10 +178,10 @@ def test_servers_that_can_t_start(folder):
 
 def test_the_help_has_all_scenarios(capsys):
     """
-    With a sentence for each.
+    The help has a sentence for each scenario.
     """
     with pytest.raises(SystemExit):
         options(["--help"])
     printed = capsys.readouterr().out
-    for name in ("steady", "burst", "jitter", "avalanche", "outage", "crash", "chaos"):
+    for name in ("steady", "rights", "burst", "jitter", "avalanche", "outage", "crash", "chaos"):
         assert re.search(rf"^  {name} +[A-Z].*\.\n +\d+ clients, .* s$", printed, re.MULTILINE)

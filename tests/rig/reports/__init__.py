@@ -1,1 +1,1 @@
-"""The result of a run, as a table, a report and a picture."""
+"""The outcome of a run, as a table, a report and a picture."""

@@ -1,4 +1,4 @@
-"""The outcome of a run, and what keeps it from being a proof."""
+"""The outcome of a run, and the reasons why it may prove nothing."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,27 +10,27 @@ from ..scenarios import Scenario
 
 @dataclass(kw_only=True)
 class Outcome:
-    """The outcome of a run."""
+    """The outcome of a run: its history, the checker's result, and costs per client."""
 
     scenario: Scenario
     pattern: str
     begun: float
     history: list[Record]
     result: Result
-    #: Changes that failed, though the database was there.
+    #: Saves that failed although the database was available.
     failed: int
-    #: For each client: what it was sent, and transactions of the database, where they could be counted.
+    #: Per client: the kB received, and the database's transactions, or None if they could not be counted.
     kilobytes: float
     transactions: float | None
 
     @property
     def is_clean(self) -> bool:
-        """Whether all that the scenario has happened, and there are no errors."""
+        """Whether the scenario's faults happened, and there are no errors."""
         return not self.wrong
 
     @property
     def wrong(self) -> list[str]:
-        """What keeps it from being a proof, a few words each: what is missing, and errors."""
+        """The reasons why the run is no proof, as phrases: missing parts of the scenario, and errors."""
         return [*self._missing(), *self._errors()]
 
     def _missing(self) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""A picture of a run: how late notifications came, over time, and when something was broken."""
+"""A picture of a run: the lag of notifications over time, and the faults."""
 
 import math
 from collections import defaultdict
@@ -11,7 +11,7 @@ from ..history import Broken, Committed
 from .outcome import Outcome
 
 WIDTH, HEIGHT, LEFT, TOP, BOTTOM = 960, 360, 60, 48, 40
-#: The scale is logarithmic: from a millisecond to a hundred seconds.
+#: The logarithmic scale of lags: from a millisecond to a hundred seconds.
 LEAST, DECADES = 0.001, 5
 FRAME = """\
 <svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" aria-label="{title}">
@@ -33,12 +33,12 @@ svg {{ background: #181818 }} text {{ fill: #ccc }} .grid {{ stroke: #444 }} .fa
 
 
 def picture(outcome: Outcome) -> str:
-    """Return the picture as SVG, for light and dark pages."""
+    """Return the picture as SVG, which suits light and dark pages."""
     marks = [*_grid(outcome), *_faults(outcome), *_lines(outcome), *_losses(outcome)]
     result = outcome.result
     legend = (
-        "Of each second's changes: median (blue) and worst lag (orange); what was broken (bands);"
-        f" lost (ticks below): {len(result.lost)}"
+        "Median lag (blue) and worst lag (orange) of each second's changes; faults (bands);"
+        f" losses (ticks below): {len(result.lost)}"
     )
     title = f"{outcome.scenario.name}, {outcome.pattern}: {len(result.lags)} notifications shown"
     return FRAME.format(
@@ -73,7 +73,7 @@ def _grid(outcome: Outcome) -> Iterator[str]:
 
 
 def _faults(outcome: Outcome) -> Iterator[str]:
-    """Yield a band for each fault of the site."""
+    """Yield a band for each fault of the site; faults of single clients are left out."""
     for fault in outcome.history:
         if isinstance(fault, Broken) and not fault.client:
             x, end = (_x(at - outcome.begun, outcome) for at in (fault.at, fault.until))
@@ -90,14 +90,14 @@ def _lines(outcome: Outcome) -> Iterator[str]:
     by_second = dict(sorted(lags.items()))
     for name, of in (("median", median), ("worst", max)):
         for start in (second for second in by_second if second - 1 not in by_second):
-            # A line ends where nothing was committed that was shown.
+            # A line is interrupted in seconds of which no change was shown.
             seconds = takewhile(by_second.__contains__, count(start))
             points = (f"{_x(at + 0.5, outcome)},{_y(of(by_second[at]))}" for at in seconds)
             yield f'<polyline class="{name}" points="{" ".join(points)}"/>'
 
 
 def _losses(outcome: Outcome) -> Iterator[str]:
-    """Yield a tick for each second in which a change was committed that was lost."""
+    """Yield a tick for each second in which a change was committed that is lost."""
     lost = {sentence.rpartition(": ")[2] for sentence in outcome.result.lost}
     seconds = {
         math.floor(change.at - outcome.begun)

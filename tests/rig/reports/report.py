@@ -1,4 +1,4 @@
-"""The outcomes of runs as tables in Markdown, and the errors by client and stream."""
+"""The outcomes of runs as Markdown tables, and the report of a run with its errors."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -14,18 +14,18 @@ COLUMNS = (
     "uncommitted", "saves failed", "p50", "p95", "p99", "worst s", "kB", "transactions",
 )  # fmt: skip
 HISTORY, PICTURE, REPORT = "history.jsonl", "lag.svg", "report.md"
-#: Errors of a kind that are written out.
+#: How many errors of each kind a report lists.
 EXAMPLES = 20
 
 
 def table(outcomes: Iterable[Outcome]) -> str:
-    """Return the outcomes side by side. kB and transactions are of each client."""
+    """Return a table with a line per outcome. kB and transactions are per client."""
     lines = [_line(COLUMNS), _line("---" for _ in COLUMNS)]
     return "\n".join([*lines, *(_line(_cells(outcome)) for outcome in outcomes)])
 
 
 def recoveries(outcome: Outcome) -> list[str]:
-    """Return a table: how long after the end of each fault the last delivery it held up came, in seconds."""
+    """Return a table of recoveries: the seconds from the end of a fault to the last delivery it delayed."""
     if not outcome.result.recoveries:
         return []
     lines = [_line(("fault", "times", "median", "worst s")), _line("---" for _ in range(4))]
@@ -36,16 +36,16 @@ def recoveries(outcome: Outcome) -> list[str]:
 
 
 def published(outcome: Outcome) -> str:
-    """Return how the channel layer was used."""
+    """Return the figures of the publications as sentences."""
     result = outcome.result
     return (
-        f"Published again at the same offset: {result.again}."
+        f"Published again at the same offset: {result.again}. Obsolete rows: {result.obsolete}."
         f" The slowest publication took {result.worst_publication:.3f} s."
     )
 
 
 def discard(folder: Path) -> None:
-    """Remove the files of an earlier run. If this one fails, they must not be taken for its own."""
+    """Remove an earlier run's files: if this run fails, they must not be taken for its own."""
     for name in (HISTORY, PICTURE, REPORT):
         (folder / name).unlink(missing_ok=True)
 

@@ -1,4 +1,4 @@
-"""`manage.py demo`."""
+"""The command `manage.py demo`, which creates the demo data and may keep changing it."""
 
 import time
 from typing import Any
@@ -14,22 +14,22 @@ from ... import demo
 class Command(BaseCommand):
     help = (
         "Create users demo, other and admin (the password is the name), two projects and tickets. "
-        "What is there already stays as it is. Refused unless DEBUG is on."
+        "Existing ones are not changed. Refused unless DEBUG is on."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
             "--live",
             action="store_true",
-            help="then keep changing a ticket at random, until Ctrl-C, so that there is something to see",
+            help="afterwards, keep changing tickets at random until Ctrl-C, to show live changes",
         )
         parser.add_argument(
-            "--if-empty", action="store_true", help="do nothing if there is any user already"
+            "--if-empty", action="store_true", help="do nothing if there is any user"
         )
         parser.add_argument(
             "--interval", type=float, default=1.0, help="seconds between changes (default: 1)"
         )
-        parser.add_argument("--changes", type=int, help="stop after so many changes")
+        parser.add_argument("--changes", type=int, help="stop after this many changes")
 
     def handle(
         self,
@@ -59,9 +59,9 @@ class Command(BaseCommand):
             self.stdout.write(f"Stopped after {done} changes.")
 
     def change(self) -> str:
-        """Change something, or say why not."""
+        """Change a ticket; return what was done, or that the database is away."""
         try:
             return demo.change_something()
-        except (OperationalError, InterfaceError) as error:
+        except (InterfaceError, OperationalError) as error:
             connection.close()
             return f"The database is away: {error}".rstrip()

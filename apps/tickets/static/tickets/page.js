@@ -1,15 +1,15 @@
 // @ts-check
-/** Keeps what the server has rendered as the database has it, and says how well that goes. */
+/** Keeps the server's page up to date with the database, and shows the state of the connection. */
 
-import { connect } from "../realtime/notifications.js";
+import { connect } from "../pillarbox/notifications.js";
 
 const $ = (/** @type {string} */ id) => /** @type {HTMLElement} */ (document.getElementById(id));
 const live = JSON.parse($("live").textContent ?? "");
 
 const CHANGED_MS = 1500;
-const NEWS_MS = 5000;
+const ANNOUNCE_MS = 5000;
 const FRAMES = 100;
-const WORDS = {
+const STATES = {
   connecting: "Connecting…",
   "catching-up": "Catching up…",
   live: "Live",
@@ -20,42 +20,42 @@ const WORDS = {
 
 /** @typedef {Record<string, any>} Payload */
 
-// How the connection stands
+// The state of the connection
 
 function showState(/** @type {string} */ state, /** @type {Payload} */ { reason }) {
-  const isSomebodyElse = reason === "another user";
+  const isAnotherUser = reason === "another user";
   $("state").dataset.state = state;
-  say($("words"), isSomebodyElse ? "Signed in as somebody else" : WORDS[/** @type {"live"} */ (state)]);
+  setText($("words"), isAnotherUser ? "Signed in as another user" : STATES[/** @type {"live"} */ (state)]);
   const out = /** @type {HTMLAnchorElement} */ ($("way-out"));
   out.hidden = state !== "signed-out" && state !== "refused";
-  out.textContent = state === "refused" || isSomebodyElse ? "Load again" : "Sign in";
-  // Without a fragment, which would lead to a place in the page instead.
-  out.href = state === "refused" || isSomebodyElse ? location.pathname : live.signIn;
+  out.textContent = state === "refused" || isAnotherUser ? "Reload" : "Sign in";
+  // Without a fragment, which would only scroll the page instead of loading it.
+  out.href = state === "refused" || isAnotherUser ? location.pathname : live.signIn;
 }
 
-/** What says the same again is not read out again. */
-function say(/** @type {Element} */ element, /** @type {string} */ text) {
+/** Sets an element's text, unless it is the same: screen readers would read it again. */
+function setText(/** @type {Element} */ element, /** @type {string} */ text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
-// What is told to who doesn't see the rows
+// Announcements for screen readers
 
 /** @type {string[]} */
-let news = [];
+let pending = [];
 /** @type {ReturnType<typeof setTimeout> | undefined} */
-let telling;
+let announcing;
 
-/** Many changes are one sentence: nobody can listen to each of them. */
-function tell(/** @type {string} */ sentence) {
-  news.push(sentence);
-  telling ??= setTimeout(() => {
-    $("news").textContent = news.length > 2 ? `${news.length} changes. The last: ${news.at(-1)}` : news.join(" ");
-    news = [];
-    telling = undefined;
-  }, NEWS_MS);
+/** Announces a sentence. Many changes within a few seconds become one sentence. */
+function announce(/** @type {string} */ sentence) {
+  pending.push(sentence);
+  announcing ??= setTimeout(() => {
+    $("news").textContent = pending.length > 2 ? `${pending.length} changes. The last: ${pending.at(-1)}` : pending.join(" ");
+    pending = [];
+    announcing = undefined;
+  }, ANNOUNCE_MS);
 }
 
-// What the socket says
+// The frames on the socket
 
 let frames = 0;
 
@@ -78,7 +78,7 @@ function textOf(/** @type {string} */ field, /** @type {any} */ value) {
   return live.labels[field]?.[value] ?? value ?? "";
 }
 
-/** Shows a payload's fields where they are shown; returns whether that changed anything to be seen. */
+/** Shows a payload's fields in their places; returns whether anything visible changed. */
 function fill(/** @type {Element} */ element, /** @type {Payload} */ payload) {
   let isChanged = false;
   for (const place of element.querySelectorAll("[data-field]")) {
@@ -92,24 +92,24 @@ function fill(/** @type {Element} */ element, /** @type {Payload} */ payload) {
   return isChanged;
 }
 
-const glows = new WeakMap();
+const highlights = new WeakMap();
 
-function glow(/** @type {Element} */ element) {
+function highlight(/** @type {Element} */ element) {
   element.classList.add("changed");
-  clearTimeout(glows.get(element));
-  glows.set(element, setTimeout(() => element.classList.remove("changed"), CHANGED_MS));
+  clearTimeout(highlights.get(element));
+  highlights.set(element, setTimeout(() => element.classList.remove("changed"), CHANGED_MS));
 }
 
 // A project's tickets
 
-/** Times as they are in payloads, so that the earlier one is the lesser. */
+/** Returns a payload's time as a sortable key. */
 const key = (/** @type {string} */ created) => created.slice(0, -1);
 
 function rowOf(/** @type {Element} */ list, /** @type {string} */ id) {
   return [...list.children].find((row) => row.id === `ticket-${id}`);
 }
 
-function made(/** @type {Payload} */ { id, created }) {
+function createRow(/** @type {Payload} */ { id, created }) {
   const template = /** @type {HTMLTemplateElement} */ ($("row"));
   const row = /** @type {HTMLElement} */ (template.content.firstElementChild?.cloneNode(true));
   row.id = `ticket-${id}`;
@@ -118,9 +118,9 @@ function made(/** @type {Payload} */ { id, created }) {
   return row;
 }
 
-/** Shows a ticket at its place, the order being that of their creation. */
-function place(/** @type {Element} */ list, /** @type {Payload} */ payload) {
-  const row = made(payload);
+/** Inserts a ticket's row, in the order of creation. */
+function insertRow(/** @type {Element} */ list, /** @type {Payload} */ payload) {
+  const row = createRow(payload);
   const rows = /** @type {HTMLElement[]} */ ([...list.children]);
   const next = rows.find(({ dataset }) => key(dataset.created ?? "") > key(payload.created));
   list.insertBefore(row, next ?? null);
@@ -130,68 +130,68 @@ function place(/** @type {Element} */ list, /** @type {Payload} */ payload) {
 function showCount(/** @type {Element} */ section) {
   const count = section.querySelectorAll(".ticket").length;
   const place = /** @type {Element} */ (section.querySelector(".count"));
-  say(place, `${count} ticket${count === 1 ? "" : "s"}`);
+  setText(place, `${count} ticket${count === 1 ? "" : "s"}`);
 }
 
 function showTicket(/** @type {Element} */ list, /** @type {Payload} */ payload) {
   const known = rowOf(list, payload.id);
-  const row = known ?? place(list, payload);
-  // What is told once more, or has changed where it isn't shown, is no news.
+  const row = known ?? insertRow(list, payload);
+  // A notification that came before, or changed only hidden fields, isn't announced.
   if (!fill(row, payload) && known) return;
-  glow(row);
-  tell(`${payload.title}: ${textOf("status", payload.status)}.`);
+  highlight(row);
+  announce(`${payload.title}: ${textOf("status", payload.status)}.`);
 }
 
 function hideTicket(/** @type {Element} */ list, /** @type {string} */ id) {
   const row = rowOf(list, id);
   if (!row) return;
-  tell(`${row.querySelector("a")?.textContent} is gone.`);
-  takeAway(row);
+  announce(`${row.querySelector("a")?.textContent} was removed.`);
+  removeKeepingFocus(row);
 }
 
-/** Who stood at what goes, with the keyboard, stands at the list's neighbour; or where the page begins. */
-function takeAway(/** @type {Element} */ gone, /** @type {Element[]} */ ...instead) {
+/** Removes an element. If it had the focus, the neighbour in the list gets it, or the content. */
+function removeKeepingFocus(/** @type {Element} */ gone, /** @type {Element[]} */ ...instead) {
   const isThere = gone.contains(document.activeElement);
   const neighbour = (gone.nextElementSibling ?? gone.previousElementSibling)?.querySelector("a");
   gone.replaceWith(...instead);
   if (isThere) (neighbour ?? $("content")).focus();
 }
 
-/** Says why what was shown is shown no more. */
-function takeLeave(/** @type {Element} */ gone, /** @type {string} */ words) {
+/** Replaces an element by the reason for its removal. */
+function replaceByNotice(/** @type {Element} */ gone, /** @type {string} */ words) {
   const notice = document.createElement("p");
   notice.className = "notice";
   notice.textContent = words;
-  takeAway(gone, notice);
-  tell(words);
+  removeKeepingFocus(gone, notice);
+  announce(words);
 }
 
-/** The ends of a subscription that are about what is followed; others are about the server. */
-const ENDS = ["deleted", "revoked", "not_found"];
+/** The reasons for the end of a subscription that concern its object; others concern the server. */
+const OBJECT_REASONS = ["deleted", "revoked", "not_found"];
 
-/** What can be said of a subscription's end. A sentence may begin otherwise than with the name. */
-function wordsFor(/** @type {string} */ reason, /** @type {string} */ name, beginning = name) {
+/** Returns a sentence about a subscription's end; ``beginning`` is the name at its start. */
+function endText(/** @type {string} */ reason, /** @type {string} */ name, beginning = name) {
   if (reason === "deleted") return `${beginning} was deleted.`;
-  if (ENDS.includes(reason)) return `You can't see ${name} any more.`;
-  return `${beginning} can't be followed (${reason}). Load the page again to see how it is now.`;
+  if (OBJECT_REASONS.includes(reason)) return `You can't see ${name} any more.`;
+  return `${beginning} can't be followed (${reason}). Reload the page to see its current state.`;
 }
 
-/** Shows exactly these tickets; rows that are right already stay as they are. */
+/** Shows exactly these tickets, and leaves unchanged rows alone. */
 function showAll(/** @type {Element} */ list, /** @type {Payload[]} */ items) {
   const ids = new Set(items.map(({ id }) => `ticket-${id}`));
   for (const { id } of [...list.children]) if (!ids.has(id)) hideTicket(list, id.replace("ticket-", ""));
   for (const item of items) showTicket(list, item);
 }
 
-// What is followed: for each kind, what is done with what comes
+// Subscriptions: the callbacks for each object type
 
-/** @type {Record<string, (handle: () => any, id: string) => import("../realtime/notifications.js").Callbacks>} */
-const FOLLOWERS = {
+/** @type {Record<string, (handle: () => any, id: string) => import("../pillarbox/notifications.js").Callbacks>} */
+const SUBSCRIBERS = {
   project(_, id) {
     const section = $(`project-${id}`);
     const show = (/** @type {Payload} */ { payload }) => payload?.name && fill(/** @type {Element} */ (section.querySelector("header")), payload);
     const name = () => section.querySelector("h2")?.textContent ?? "";
-    return { onEvent: show, onSnapshot: show, onRevoked: (reason) => takeLeave(section, wordsFor(reason, name())) };
+    return { onEvent: show, onSnapshot: show, onRevoked: (reason) => replaceByNotice(section, endText(reason, name())) };
   },
 
   "project.tickets"(handle, id) {
@@ -209,9 +209,9 @@ const FOLLOWERS = {
         showCount(section);
       },
       onRevoked(reason) {
-        // Of these the project's own end says more.
-        if (ENDS.includes(reason)) takeAway(list);
-        else takeLeave(list, wordsFor(reason, "this list", "This list"));
+        // The end of the project's own subscription gives the reason.
+        if (OBJECT_REASONS.includes(reason)) removeKeepingFocus(list);
+        else replaceByNotice(list, endText(reason, "this list", "This list"));
       },
     };
   },
@@ -221,21 +221,21 @@ const FOLLOWERS = {
     const isEditing = "editing" in sheet.dataset;
     const show = (/** @type {Payload} */ { type, payload }) => {
       if (type === "skipped") handle().refresh();
-      else if (payload?.title !== undefined && isEditing) warn(payload);
+      else if (payload?.title !== undefined && isEditing) warnOfChange(payload);
       else if (payload?.title !== undefined) showSheet(sheet, payload);
     };
-    const onRevoked = (/** @type {string} */ reason) => takeLeave(sheet, wordsFor(reason, "this ticket", "This ticket"));
+    const onRevoked = (/** @type {string} */ reason) => replaceByNotice(sheet, endText(reason, "this ticket", "This ticket"));
     return { onEvent: show, onSnapshot: show, onRevoked };
   },
 };
 
 function showSheet(/** @type {HTMLElement} */ sheet, /** @type {Payload} */ payload) {
-  // The page doesn't know other projects' names.
+  // The page doesn't know the other project's name.
   if (payload.project !== sheet.dataset.project) location.reload();
   document.title = `${payload.title} · Tickets`;
   if (!fill(sheet, payload)) return;
-  glow(sheet);
-  tell(`${payload.title}: ${textOf("status", payload.status)}.`);
+  highlight(sheet);
+  announce(`${payload.title}: ${textOf("status", payload.status)}.`);
 }
 
 function isAsRendered(/** @type {string} */ field, /** @type {any} */ value) {
@@ -245,34 +245,35 @@ function isAsRendered(/** @type {string} */ field, /** @type {any} */ value) {
   return String(value ?? "").replaceAll("\r\n", "\n") === (rendered ?? "");
 }
 
-/** Says what somebody else has made of the ticket that is being edited here. */
-function warn(/** @type {Payload} */ payload) {
+/** Warns that another user has changed the ticket that is being edited. */
+function warnOfChange(/** @type {Payload} */ payload) {
   if (["title", "description", "status", "priority", "assignee"].every((field) => isAsRendered(field, payload[field]))) return;
   const { title, status, priority, assignee } = payload;
   const facts = [textOf("status", status), `priority ${textOf("priority", priority)}`, assignee ?? "nobody"];
   const place = $("meanwhile");
   place.hidden = false;
-  say(place, `Changed meanwhile: ${title} (${facts.join(", ")}). Saving here overwrites that.`);
+  setText(place, `Changed meanwhile: ${title} (${facts.join(", ")}). Saving here overwrites that.`);
 }
 
 const connection = connect({ url: live.url, user: live.user, onState: showState, onFrame: showFrame });
 
 for (const { object_type: objectType, id, since } of live.follow) {
-  const callbacks = FOLLOWERS[objectType](() => handle, id);
+  const callbacks = SUBSCRIBERS[objectType](() => handle, id);
   const handle = connection.subscribe(objectType, id, { ...callbacks, since });
 }
 
-// Also where nothing is followed it is to be seen how the connection stands.
+// A page without subscriptions shows the connection's state, too.
 if (!live.follow.length) connection.reconnect();
 
-// Who has signed in again has a new token; for that, nothing that was typed is lost. Somebody else isn't live here.
+// A new sign-in changes the CSRF token; with the new one, an open form can still be sent. A sign-in of another
+// user never makes this page live.
 document.addEventListener("submit", ({ target }) => {
   const token = document.cookie.match(/(?:^|; )csrftoken=(\w+)/)?.[1];
   const place = /** @type {HTMLFormElement} */ (target).elements.namedItem("csrfmiddlewaretoken");
   if (token && connection.state === "live") /** @type {HTMLInputElement} */ (place).value = token;
 });
 
-// Who has signed in elsewhere, and comes back to this page, needn't load it again.
+// After a sign-in in another tab, this page reconnects without a reload.
 document.addEventListener("visibilitychange", () => {
   if (!document.hidden && connection.state === "signed-out") connection.reconnect();
 });

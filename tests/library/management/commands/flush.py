@@ -3,7 +3,8 @@
 from typing import Any
 
 from django.core.management.base import BaseCommand
-from django.db import connections
+from django.db import OperationalError, connections
+from psycopg.errors import DeadlockDetected
 
 # Django truncates every table after each transactional test, and then has every app recreate its content
 # types and permissions: a quarter of the suite's time. Most tests leave a few rows in a few tables.
@@ -46,5 +47,15 @@ class Command(BaseCommand):
         parser.add_argument("--database", default="default")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        with connections[options["database"]].cursor() as cursor:
+        try:
+            self._empty(options["database"])
+        except (
+            OperationalError
+        ) as error:  # pragma: no cover  # a worker writes, too, on a slow machine
+            if not isinstance(error.__cause__, DeadlockDetected):
+                raise
+            self._empty(options["database"])  # the worker has gone on meanwhile
+
+    def _empty(self, using: str) -> None:
+        with connections[using].cursor() as cursor:
             cursor.execute(EMPTY)

@@ -1,1 +1,0 @@
-"""The durable half: notifications are captured, numbered, claimed, settled and read back."""

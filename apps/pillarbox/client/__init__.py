@@ -1,0 +1,1 @@
+"""The Python client of ``ws/notifications/``, for services and tests. Independent of Django."""

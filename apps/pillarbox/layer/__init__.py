@@ -1,0 +1,1 @@
+"""The channel layer: rows on their way to the sockets."""

@@ -1,0 +1,73 @@
+"""The addresses of Redis and of the broker, from the settings."""
+
+from typing import Any
+
+import redis
+from channels_redis.utils import decode_hosts
+from django.conf import settings
+from django.utils.module_loading import import_string
+
+from ..conf import pillarbox_settings
+
+
+def layer_settings() -> dict[str, Any]:
+    """Return the settings of our channel layer; empty if the project has none."""
+    layers = getattr(settings, "CHANNEL_LAYERS", {})
+    found = layers.get(pillarbox_settings().CHANNEL_LAYER) if isinstance(layers, dict) else None
+    return found if isinstance(found, dict) else {}
+
+
+def layer_hosts() -> list[dict[str, Any]]:
+    """
+    Return the options of each Redis host in the settings of our channel layer; empty if there is none.
+
+    Raises ValueError, TypeError or LookupError if they aren't a list of hosts.
+    """
+    conf = layer_settings().get("CONFIG") or {}
+    if not isinstance(conf, dict):
+        raise TypeError(f"CONFIG is a {type(conf).__name__}: expected a dictionary.")
+    hosts = conf.get("hosts")
+    decoded: list[dict[str, Any]] = decode_hosts(hosts) if hosts else []
+    return decoded
+
+
+def wake_up_host() -> dict[str, Any]:
+    """
+    Return the options of the Redis for wake-ups: ``REDIS_URL``, or else the first host of the channel layer.
+
+    They are empty if neither is known by an address, such as servers behind Sentinel.
+    """
+    if url := pillarbox_settings().REDIS_URL:
+        return {"address": url}
+    try:
+        first = next(iter(layer_hosts()), {})
+    except (ValueError, TypeError, LookupError):
+        return {}
+    return first if {"host", "address"} & first.keys() else {}
+
+
+def redis_client(host: dict[str, Any], **limits: Any) -> redis.Redis:
+    """
+    Return a client of a host with its options, as `layer_hosts` has them. ``limits`` replace options.
+
+    Raises ValueError or TypeError if they can't be used.
+    """
+    given = {name: value for name, value in host.items() if name != "address"} | limits
+    if "address" in host:
+        return redis.Redis.from_url(host["address"], **given)
+    return redis.Redis(**given)
+
+
+def broker_url() -> str:
+    """
+    Return the address of Celery's broker: as Django's settings have it, or else the app at ``CELERY_APP``.
+
+    It is empty if neither has one, or if there is no such app, as a system check says.
+    """
+    if url := getattr(settings, "CELERY_BROKER_URL", ""):
+        return str(url)
+    path = pillarbox_settings().CELERY_APP
+    try:
+        return str(import_string(path).conf.broker_url or "") if path else ""
+    except (ImportError, AttributeError):
+        return ""

@@ -1,0 +1,1 @@
+"""The middleware of a project: probes, and the request id."""

@@ -1,0 +1,1 @@
+"""Monitoring for operators: the backlog, causes of failures, running processes, the overall status."""

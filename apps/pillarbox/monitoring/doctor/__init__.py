@@ -1,0 +1,1 @@
+"""`manage.py pillarbox doctor`: checks of a running site."""

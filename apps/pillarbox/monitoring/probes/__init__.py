@@ -1,0 +1,1 @@
+"""The endpoints for other programs: metrics, and readiness."""

@@ -1,0 +1,1 @@
+"""The relay: numbered rows are claimed, published and settled."""

@@ -1,0 +1,1 @@
+"""Replays: operators have failed rows announced again."""

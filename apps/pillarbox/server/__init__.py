@@ -1,0 +1,1 @@
+"""Daphne with the limits of the documented protocol."""

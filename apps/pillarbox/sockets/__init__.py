@@ -1,0 +1,1 @@
+"""The sockets: the consumer, its subscriptions, and access to each of them."""

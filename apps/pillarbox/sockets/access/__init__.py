@@ -1,0 +1,1 @@
+"""Access: authentication, access checks, and ends of rights."""

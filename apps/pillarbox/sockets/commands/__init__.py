@@ -1,0 +1,1 @@
+"""The commands of a client: parsed, validated, limited and answered."""

@@ -1,0 +1,1 @@
+"""Recurring work for all sockets of a process."""

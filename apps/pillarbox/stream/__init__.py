@@ -1,0 +1,1 @@
+"""The streams: rows are rendered, numbered, kept and read back."""

@@ -1,0 +1,1 @@
+"""Rendering: rows without payload get the payloads that subscribers see."""

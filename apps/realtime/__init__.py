@@ -1,1 +1,0 @@
-"""The live half: object types, the channel layer, and the sockets that subscribe."""

@@ -1,0 +1,75 @@
+"""Tests of the addresses that are taken from the settings."""
+
+import pytest
+import redis
+
+from pillarbox.layer.addresses import broker_url, redis_client, wake_up_host
+
+
+@pytest.mark.parametrize(
+    ("expected", "hosts"),
+    [
+        (
+            {"address": "redis://one.example/1"},
+            ["redis://one.example/1", "redis://two.example"],
+        ),
+        ({"host": "one.example", "port": 7000}, [("one.example", 7000)]),
+        ({"host": "one.example", "ssl": True}, [{"host": "one.example", "ssl": True}]),
+        ({"address": "unix:///run/a.sock", "db": 2}, [{"address": "unix:///run/a.sock", "db": 2}]),
+        ({}, [{"sentinels": [("one.example", 26379)], "master_name": "a"}]),
+        ({}, None),
+    ],
+)
+def test_wake_ups_use_the_layers_first_redis(settings, expected, hosts):
+    """
+    Without an address of its own, a wake-up goes to the first host of the channel layer.
+    """
+    settings.PILLARBOX = {}
+    layer = settings.CHANNEL_LAYERS["default"] | {"CONFIG": {"hosts": hosts}}
+    settings.CHANNEL_LAYERS = {"default": layer}
+    assert expected == wake_up_host()
+    settings.PILLARBOX = {"REDIS_URL": "redis://own.example"}
+    assert {"address": "redis://own.example"} == wake_up_host()
+
+
+@pytest.mark.parametrize("config", [["redis://one.example"], {"hosts": "redis://one.example"}])
+def test_a_layer_that_cannot_be_read_has_no_redis(settings, config):
+    """
+    A system check reports it.
+    """
+    settings.PILLARBOX = {}
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": "nowhere", "CONFIG": config}}
+    assert {} == wake_up_host()
+
+
+@pytest.mark.parametrize(
+    "host", [{"address": "redis://one.example:7000"}, {"host": "one.example", "port": 7000}]
+)
+def test_a_client_has_the_options_of_its_host(host):
+    """
+    The limits of its caller replace those of the host.
+    """
+    host |= {"password": "word", "db": 2, "socket_timeout": 60}
+    made = redis_client(host, socket_timeout=2).connection_pool.connection_kwargs
+    assert ("one.example", 7000, "word", 2, 2) == tuple(
+        made[name] for name in ("host", "port", "password", "db", "socket_timeout")
+    )
+    assert 60 == host["socket_timeout"]
+
+
+def test_a_client_with_tls():
+    """
+    As an option, or in the address.
+    """
+    for host in ({"host": "one.example", "ssl": True}, {"address": "rediss://one.example"}):
+        assert redis_client(host).connection_pool.connection_class is redis.SSLConnection
+
+
+def test_a_project_without_celery_has_no_broker(settings):
+    """
+    The broker's address is Celery's setting, if there is one.
+    """
+    settings.CELERY_BROKER_URL = "amqp://broker.example"
+    assert "amqp://broker.example" == broker_url()
+    del settings.CELERY_BROKER_URL
+    assert "" == broker_url()

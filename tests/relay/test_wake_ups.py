@@ -1,0 +1,126 @@
+"""Tests of wake-ups by Redis alone: they end a wait, and cost nothing where there is no Redis."""
+
+import threading
+
+import pytest
+
+from pillarbox.relay import wake_ups
+from tests.ports import free_port
+from tests.redis_servers import needs_redis_server, redis_server
+from tests.waiting import PATIENCE, wait_until
+
+
+@pytest.fixture(autouse=True)
+def none_requested():
+    """Clear the requested wake-up, before and after."""
+    wake_ups.clear_request()
+    yield
+    wake_ups.clear_request()
+
+
+@pytest.fixture
+def no_redis(settings):
+    """The settings of a project that has no Redis."""
+    settings.PILLARBOX = settings.PILLARBOX | {"REDIS_URL": ""}
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+    wake_ups._redis.cache_clear()
+
+
+def waiting(listener, stop):
+    """Start a thread that waits for a wake-up; return it once it is subscribed."""
+    listener.wait(PATIENCE, stop)  # the answer to the subscription ends the first wait
+    subscribers = wake_ups._redis().pubsub_numsub(wake_ups.KEY)
+    assert subscribers[0][1] > 0
+    thread = threading.Thread(target=listener.wait, args=[PATIENCE, stop])
+    thread.start()
+    return thread
+
+
+def test_a_wake_up_ends_the_wait():
+    """
+    The listener's wait ends at the next wake-up, or when its time is over.
+    """
+    listener, stop = wake_ups.Listener(), threading.Event()
+    thread = waiting(listener, stop)
+    assert thread.is_alive()
+    wake_ups.wake_up("default")
+    thread.join(PATIENCE)
+    assert not thread.is_alive()
+    listener.wait(0.01, stop)
+    listener.close()
+
+
+def test_a_requested_wake_up_sends_no_other():
+    """
+    Until it is cleared, a requested wake-up sends one message.
+    """
+    messages = wake_ups._redis().pubsub(ignore_subscribe_messages=True)
+    messages.subscribe(wake_ups.KEY)
+    for _ in range(3):
+        wake_ups.wake_up("default")
+    assert wake_ups.is_requested()
+    wake_ups.clear_request()
+    wake_ups.wake_up("other")
+    found = []
+    wait_until(lambda: found.append(messages.get_message()) or b"other" in map(text, found), "both")
+    assert [b"default", b"other"] == [*filter(None, map(text, found))]
+    messages.close()
+
+
+def text(message):
+    return message and message["data"]
+
+
+def test_without_redis_nothing_is_sent(no_redis, caplog):
+    """
+    A project without Redis gets no warning at each save, and its listener waits for the sweep.
+    """
+    wake_ups.wake_up("default")
+    wake_ups.clear_request()
+    assert [] == caplog.records
+    stop = threading.Event()
+    stop.set()
+    wake_ups.Listener().wait(PATIENCE, stop)
+
+
+@needs_redis_server
+@pytest.mark.parametrize("by_address", [True, False])
+def test_the_options_of_the_layers_host_count(settings, tmp_path, caplog, by_address):
+    """
+    Its password, say, in each form in which a layer may have it.
+    """
+    port = free_port()
+    where = (
+        {"address": f"redis://127.0.0.1:{port}"}
+        if by_address
+        else {"host": "127.0.0.1", "port": port}
+    )
+    settings.PILLARBOX = settings.PILLARBOX | {"REDIS_URL": ""}
+    hosts = [where | {"password": "word"}]
+    settings.CHANNEL_LAYERS = {
+        "default": settings.CHANNEL_LAYERS["default"] | {"CONFIG": {"hosts": hosts}}
+    }
+    wake_ups._redis.cache_clear()
+    with redis_server(tmp_path, port, port=str(port), requirepass="word"):
+        wake_ups.wake_up("default")
+        assert wake_ups.is_requested()
+        wake_ups.clear_request()
+    assert [] == caplog.records
+
+
+def test_a_listener_connects_again(settings):
+    """
+    Once Redis is back, a listener hears wake-ups again.
+    """
+    listener, stop = wake_ups.Listener(), threading.Event()
+    url = settings.PILLARBOX["REDIS_URL"]
+    settings.PILLARBOX = settings.PILLARBOX | {"REDIS_URL": "redis://127.0.0.1:1"}
+    wake_ups._redis.cache_clear()
+    listener.wait(0.01, stop)
+    settings.PILLARBOX = settings.PILLARBOX | {"REDIS_URL": url}
+    wake_ups._redis.cache_clear()
+    thread = waiting(listener, stop)
+    wake_ups.wake_up("default")
+    thread.join(PATIENCE)
+    assert not thread.is_alive()
+    listener.close()

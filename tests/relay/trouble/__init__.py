@@ -1,0 +1,1 @@
+"""An app whose tickets hang, block or kill the process that renders them."""
