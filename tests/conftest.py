@@ -1,5 +1,6 @@
 """Fixtures that many tests need: users, a project, tickets, a relay."""
 
+import signal
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -29,6 +30,8 @@ hypothesis_settings.load_profile("patient")
 
 def pytest_configure() -> None:
     """Called once at the start. Sets a fast password hasher, since passwords of tests need no protection."""
+    # A shell ignores Ctrl-C in what it starts in the background, and programs of tests would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Self
 
+import psutil
 from honcho.environ import parse_procfile
 
 from tests.ports import answers, free_port
@@ -56,9 +57,9 @@ class Processes:
     def __exit__(self, *_: object) -> None:
         # One signal each: a second one could interrupt an orderly shutdown.
         with ExitStack() as stack:  # the others end even if one of them doesn't
-            for process in self.running.values():
+            for name, process in self.running.items():
                 _terminate(process)
-                stack.callback(_wait_for, process)
+                stack.callback(self._wait_for, name, process)
 
     def start(self, *names: str) -> None:
         """Start processes, and wait until they serve. Raises TimeoutError, or EndedError if one has ended."""
@@ -105,7 +106,7 @@ class Processes:
         """End a process with SIGTERM, as an operator does, and wait until it has ended."""
         process = self.running.pop(name)
         _terminate(process)
-        _wait_for(process)
+        self._wait_for(name, process)
 
     def kill(self, name: str) -> None:
         """Kill a process and its children with SIGKILL."""
@@ -156,6 +157,23 @@ class Processes:
             return answers(self.daphne_port)
         return not name.startswith("worker") or "ready." in self.log(name)
 
+    def _wait_for(self, name: str, process: Process, patience: float = PATIENCE) -> None:
+        """
+        Wait until a process has ended, then kill its remaining children.
+
+        Raises TimeoutExpired, with the process's log and what its threads were doing.
+        """
+        try:
+            process.wait(patience)
+        except subprocess.TimeoutExpired as error:
+            error.add_note(f"The log of {name}:\n{self.log(name)}")
+            main = psutil.Process(process.pid)
+            for one in (main, *main.children(recursive=True)):
+                error.add_note(_stacks(one.pid))
+            raise
+        finally:
+            _kill_tree_of(process)
+
 
 def _terminate(process: Process) -> None:
     """Send SIGTERM to a process. A frozen one is resumed first, or it would not receive the signal."""
@@ -164,12 +182,13 @@ def _terminate(process: Process) -> None:
         process.terminate()
 
 
-def _wait_for(process: Process) -> None:
-    """Wait until a process has ended, then kill its remaining children. Raises TimeoutExpired."""
-    try:
-        process.wait(PATIENCE)
-    finally:
-        _kill_tree_of(process)
+def _stacks(pid: int) -> str:
+    """Return what the threads of a Python process are doing, or why that can't be seen."""
+    program = str(Path(sys.executable).with_name("py-spy"))
+    dump = subprocess.run(
+        [program, "dump", "--pid", str(pid)], capture_output=True, text=True, check=False
+    )
+    return f"Process {pid}:\n{dump.stdout or dump.stderr}"
 
 
 def _kill_tree_of(process: Process) -> None:

@@ -1,6 +1,7 @@
 """Tests of the parts of a run that need no site."""
 
 import asyncio
+import shlex
 import subprocess
 import sys
 import threading
@@ -186,3 +187,20 @@ def test_a_process_that_ends_by_itself(tmp_path):
         processes.running["writer1"].wait()
         with pytest.raises(EndedError, match="writer1 has ended"):
             Load(processes, SCENARIOS["steady"], OURS, 1).stop_writing()
+
+
+def test_a_process_that_does_not_end_is_explained(tmp_path):
+    """
+    Its log and what its threads were doing are with the error, and it is killed.
+    """
+    processes = Processes(tmp_path)
+    code = "import signal\nsignal.signal(15, print)\nprint('begun')\nwhile True: signal.pause()"
+    processes.commands["stubborn"] = f"exec python -c {shlex.quote(code)}"
+    with pytest.raises(subprocess.TimeoutExpired) as caught, processes:
+        processes.launch("stubborn")
+        wait_until(lambda: "begun" in processes.log("stubborn"), "it has begun")
+        processes._wait_for("stubborn", processes.running["stubborn"], patience=1)
+    log, stacks = caught.value.__notes__
+    assert "begun" in log
+    assert "<module>" in stacks
+    assert None is not processes.running["stubborn"].poll()
