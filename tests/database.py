@@ -86,6 +86,19 @@ def _allow_connections(allows: bool) -> None:
 
 
 @contextmanager
+def read_only_database() -> Iterator[None]:
+    """Let new connections take no writes within the block, as those to a former primary."""
+    name = connection.ops.quote_name(connection.settings_dict["NAME"])
+    setting = f"ALTER DATABASE {name} {{}} default_transaction_read_only"
+    with connection.cursor() as cursor:
+        cursor.execute(f"{setting.format('SET')} = on")
+        try:
+            yield
+        finally:
+            cursor.execute(setting.format("RESET"))
+
+
+@contextmanager
 def database_settings(**conf: Any) -> Iterator[None]:
     """Replace the database's settings within the block. Existing connections don't change."""
     before = settings.DATABASES[DEFAULT_DB_ALIAS]

@@ -1,7 +1,7 @@
-"""The database connection: its errors by what they mean, and a time limit for statements."""
+"""The database connection: its errors by what they mean, a time limit for statements, and its end."""
 
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from django.db import (
     DEFAULT_DB_ALIAS,
@@ -9,12 +9,16 @@ from django.db import (
     InterfaceError,
     InternalError,
     OperationalError,
+    close_old_connections,
     connections,
     transaction,
 )
 from django.db.backends.postgresql.psycopg_any import errors
 
 from .conf import pillarbox_settings
+
+#: Parameters that PostgreSQL reports by itself whenever they change; "on" means that it takes no writes.
+READ_ONLY = ("in_hot_standby", "default_transaction_read_only")
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -59,6 +63,33 @@ def limited(function: Callable[P, T]) -> Callable[P, T]:
             return function(*args, **kwargs)
 
     return run
+
+
+def close_stale_connections(*, using: str = DEFAULT_DB_ALIAS) -> None:
+    """Close this thread's connections that are broken or old, and the one to ``using`` if it is read-only."""
+    close_if_read_only(using=using)
+    close_old_connections()
+
+
+def close_if_read_only(*, using: str = DEFAULT_DB_ALIAS, **_: Any) -> None:
+    """
+    Close this thread's connection to ``using`` if its server has become read-only.
+
+    Such a server was the primary before a failover. The next connection leads to the present one. Also called
+    when a request starts, since Django keeps connections that answer.
+    """
+    if is_read_only(using=using):
+        connection = connections[using]
+        connection.connection.close()  # a pool would keep a connection that is only returned
+        connection.close()
+
+
+def is_read_only(*, using: str) -> bool:
+    """Return whether the server of this thread's open connection takes no writes. It queries nothing."""
+    opened = connections[using].connection
+    if opened is None or opened.closed:
+        return False
+    return any("on" == opened.info.parameter_status(name) for name in READ_ONLY)
 
 
 def is_statement_cancelled(error: BaseException) -> bool:

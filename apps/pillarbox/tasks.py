@@ -10,9 +10,10 @@ from typing import Any
 
 from celery import Celery, Task, current_app, shared_task
 from celery.signals import beat_init, worker_process_init, worker_process_shutdown, worker_ready
-from django.db import DEFAULT_DB_ALIAS, close_old_connections
+from django.db import DEFAULT_DB_ALIAS
 
 from .conf import pillarbox_settings
+from .database import close_stale_connections
 from .monitoring.minute_counts import count_minutes
 from .monitoring.probes.listener import listen
 from .monitoring.processes import forget
@@ -65,7 +66,7 @@ def drain() -> None:
 @shared_task(base=OutboxTask, name="pillarbox.prune")
 def prune_outbox() -> None:
     """Delete published rows past their retention."""
-    close_old_connections()
+    close_stale_connections()
     if prune(using=DEFAULT_DB_ALIAS, seconds=TASK_SECONDS).is_cut_short:
         prune_outbox.send_again()
 
@@ -73,7 +74,7 @@ def prune_outbox() -> None:
 @shared_task(base=OutboxTask, name="pillarbox.count")
 def count() -> None:
     """Write the per-minute counts of past minutes, and forget processes that stopped reporting long ago."""
-    close_old_connections()
+    close_stale_connections()
     forget(using=DEFAULT_DB_ALIAS)
     if count_minutes(using=DEFAULT_DB_ALIAS, seconds=TASK_SECONDS).is_cut_short:
         count.send_again()
@@ -82,7 +83,7 @@ def count() -> None:
 @shared_task(base=OutboxTask, name="pillarbox.replay")
 def replay() -> None:
     """Carry out the replays that operators requested."""
-    close_old_connections()
+    close_stale_connections()
     if carry_out_all(using=DEFAULT_DB_ALIAS, seconds=TASK_SECONDS):
         replay.send_again()
 

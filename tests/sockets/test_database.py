@@ -7,11 +7,20 @@ from contextlib import asynccontextmanager
 
 import psycopg
 import pytest
-from django.db import DEFAULT_DB_ALIAS, DatabaseError, OperationalError, connection, connections
+from asgiref.sync import async_to_sync
+from django.db import (
+    DEFAULT_DB_ALIAS,
+    DatabaseError,
+    InternalError,
+    OperationalError,
+    connection,
+    connections,
+)
 
 from pillarbox.database import AWAY_OR_SLOW
 from pillarbox.sockets.database import in_database, in_housekeeping, on_own_thread, shared
 from tests.communicators import database_away, in_thread
+from tests.database import read_only_database
 from tests.waiting import PATIENCE, until, wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -71,6 +80,17 @@ class TestAway:
         async with database_away():
             with pytest.raises(AWAY_OR_SLOW):
                 await in_database(sleep_in_sql, 0)
+
+    def test_a_read_only_server_means_away(self):
+        """
+        It was the primary before a failover. Other internal errors are faults of the code.
+        """
+        with read_only_database(), pytest.raises(AWAY_OR_SLOW):
+            async_to_sync(in_database)(run, "CREATE TABLE written ()")
+        with pytest.raises(InternalError):
+            async_to_sync(in_database)(
+                run, "SET transaction_read_only = on; CREATE TABLE written ()"
+            )
 
     async def test_a_lost_connection_means_away(self):
         """

@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Self
 
-from django.db import DEFAULT_DB_ALIAS, close_old_connections, connections
+from django.db import DEFAULT_DB_ALIAS, connections
 
+from ..database import close_stale_connections
 from ..formats import one_line
 from ..logs import get_logger
 from .processes import REPORT_SECONDS, report, withdraw
@@ -78,7 +79,7 @@ class Reporter:
     def _try(self, statement: Callable[[], None]) -> None:
         """Call ``statement``. An error is logged, once for each outage."""
         try:
-            close_old_connections()
+            close_stale_connections(using=self._using)
             statement()
         except Exception as error:  # noqa: BLE001  # the process's work goes on
             if not self._is_failing:

@@ -7,10 +7,8 @@ from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from typing import Any, Self, TypeVar
 
-from django.db import close_old_connections
-
 from ..conf import pillarbox_settings
-from ..database import AWAY_OR_ENDED
+from ..database import AWAY_OR_ENDED, close_stale_connections
 from ..exceptions import ShardBusyError
 from ..logs import get_logger
 from ..metrics import relay as metrics
@@ -64,7 +62,7 @@ class Relay:
 
     def try_to_drain(self, *, seconds: float = float("inf")) -> Drained:
         """Drain. If the database is away, or takes the lock away, log it and return nothing drained."""
-        close_old_connections()
+        close_stale_connections(using=self.using)
         try:
             with metrics.DRAIN.time():
                 drained = self.drain(seconds=seconds)

@@ -9,14 +9,10 @@ from contextvars import ContextVar
 from functools import lru_cache
 from typing import Any, ParamSpec, TypeVar
 
-from django.db import (
-    close_old_connections,
-    connection,
-    connections,
-)
+from django.db import DEFAULT_DB_ALIAS, InternalError, OperationalError, connection, connections
 
 from ..conf import pillarbox_settings
-from ..database import AWAY_OR_SLOW, limited
+from ..database import AWAY_OR_SLOW, close_stale_connections, is_read_only, limited
 from ..deadlines import timeout
 from ..logs import get_logger
 from ..metrics.sockets import gauges
@@ -125,12 +121,12 @@ def log_away(error: Exception) -> None:
 
 
 def _tidy(function: Callable[P, T]) -> Callable[P, T]:
-    """Wrap a function so that it closes connections that are broken or older than CONN_MAX_AGE."""
+    """Wrap a function so that it closes stale connections. Raises OperationalError on a read-only server."""
 
     def run(*args: P.args, **kwargs: P.kwargs) -> T:
         if connection.in_atomic_block:  # only in a test's transaction, which has to stay open
             return function(*args, **kwargs)
-        close_old_connections()
+        close_stale_connections()
         # A connection that worked a moment ago is not checked: the check costs as much as the work itself.
         fresh_since = max(_Use.lost_at, time.monotonic() - FRESH_SECONDS)
         connection.health_check_done = _use.at > fresh_since  # type: ignore[attr-defined]  # Django's own
@@ -139,11 +135,15 @@ def _tidy(function: Callable[P, T]) -> Callable[P, T]:
         except AWAY_OR_SLOW:
             _Use.lost_at = time.monotonic()
             raise
+        except InternalError as error:
+            if is_read_only(using=DEFAULT_DB_ALIAS):  # the next connection leads to another server
+                raise OperationalError("The database has become read-only.") from error
+            raise
         else:
             _use.at = time.monotonic()
             return result
         finally:
-            close_old_connections()
+            close_stale_connections()
 
     return run
 

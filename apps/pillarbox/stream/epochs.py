@@ -11,10 +11,12 @@ from django.db.models import Q
 from ..models import SHARDS, STREAMS, Stream, shard_of
 from .locks import numbering_lock
 
-#: The part of an epoch that identifies the cluster and the table, as SQL that any role may evaluate.
+#: The part of an epoch that identifies the cluster and the table, as SQL that any role may evaluate. At
+#: the end of its recovery, a promoted standby notes its new timeline; its first checkpoint may take minutes.
 CLUSTER = f"""(
     (SELECT system_identifier::text FROM pg_control_system()) || '/' ||
-    (SELECT timeline_id::text FROM pg_control_checkpoint()) || '/' ||
+    (SELECT greatest(timeline_id, min_recovery_end_timeline)::text
+       FROM pg_control_checkpoint(), pg_control_recovery()) || '/' ||
     '{STREAMS}'::regclass::oid::text
 )"""
 
