@@ -11,8 +11,10 @@ from django.urls import re_path
 
 http = get_asgi_application()
 
-from .routing import websocket_urlpatterns  # noqa: E402  # needs the models that get_asgi_application() loads
+# These need the models that get_asgi_application() loads.
+from .routing import websocket_urlpatterns  # noqa: E402
+from .server.lifespan import lifespan  # noqa: E402
 
 #: Without the last route, a wrong path would log an exception.
 websocket = URLRouter([*websocket_urlpatterns, re_path("", WebsocketDenier.as_asgi())])
-application = ProtocolTypeRouter({"http": http, "websocket": websocket})
+application = ProtocolTypeRouter({"http": http, "websocket": websocket, "lifespan": lifespan})

@@ -4,7 +4,7 @@ from enum import IntEnum
 
 
 class CloseCode(IntEnum):
-    """The close codes. 1009 and 1012 are standard; the Daphne subclass sends them, and 4408 and 4429."""
+    """The close codes. 1009 and 1012 are standard. Our Daphne sends them by itself, and 4408 and 4429."""
 
     FRAME_TOO_LARGE = 1009
     SERVICE_RESTART = 1012

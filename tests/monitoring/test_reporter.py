@@ -13,7 +13,7 @@ from pillarbox.monitoring.processes import known
 from pillarbox.monitoring.reporter import Reporter
 from pillarbox.relay.breaker import LoggedBreaker
 from pillarbox.relay.relay import Relay
-from pillarbox.server.daphne import facts
+from pillarbox.server.lifespan import facts
 from tests.announcing import announce
 from tests.ports import answers, free_port
 from tests.waiting import wait_until

@@ -165,3 +165,18 @@ async def test_clients_take_turns(demo, other):
         assert await patient.answers()
         assert hasty.communicator.output_queue.qsize() < 100
         assert ["pong"] * 100 == [(await hasty.receive())["type"] for _ in range(100)]
+
+
+@pytest.mark.parametrize(
+    "unit", ["x", b"x", "é"], ids=["text", "bytes", "text of longer characters"]
+)
+async def test_a_frame_that_is_too_large(demo, settings, unit):
+    """
+    It ends the socket, whichever server lets it pass. As many bytes as are allowed do not.
+    """
+    settings.PILLARBOX = {**settings.PILLARBOX, "COMMAND_BYTES": 100}
+    size = len(unit if isinstance(unit, bytes) else unit.encode())
+    async with signed_in(demo) as socket:
+        assert "malformed" == (await socket.ask(unit * (100 // size)))["code"]
+        await socket.send(unit * (100 // size + 1))
+        assert CloseCode.PROTOCOL_ABUSE == await socket.closed()

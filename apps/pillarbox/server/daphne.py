@@ -11,11 +11,10 @@ from twisted.internet import defer, reactor
 
 from ..close_codes import CloseCode
 from ..conf import pillarbox_settings
-from ..layer.layers import layer_health
 from ..monitoring.probes.readiness import stopping
 from ..monitoring.reporter import Reporter
-from ..sockets.housekeeping.recurring import count_sockets
 from .connections import CLOSE_TIMEOUT_SECONDS, NotificationProtocol
+from .lifespan import facts
 from .probes import with_probes
 from .requests import SERVED, HTTPConnection
 
@@ -107,12 +106,6 @@ def _reconnect() -> bytes:
     conf = pillarbox_settings()
     window = {"min_ms": conf.RECONNECT_MIN_MS, "max_ms": conf.RECONNECT_MAX_MS}
     return json.dumps({"reconnect": window}, separators=(",", ":")).encode()
-
-
-def facts() -> dict[str, Any]:
-    """Return the facts that this process reports, as values for JSON. May be called from any thread."""
-    sockets, subscriptions = count_sockets()
-    return {"sockets": sockets, "subscriptions": subscriptions, "layer": layer_health()}
 
 
 class CommandLine(CommandLineInterface):

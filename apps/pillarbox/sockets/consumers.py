@@ -67,6 +67,9 @@ class NotificationConsumer(AsyncConsumer):
         """Called with each message of the server, until the client disconnects."""
         if message["type"] == "websocket.connect":
             await accept(self.socket)
+        elif _is_too_large(message):
+            # Not 1009: plain Daphne lets no application send a code below 3000.
+            await self.socket.connection.close(CloseCode.PROTOCOL_ABUSE)
         elif self.socket.awaits_token:
             await admit_by_frame(self.socket, message.get("text"))
         else:
@@ -108,3 +111,10 @@ class NotificationConsumer(AsyncConsumer):
         await asyncio.gather(cancel(listening), self.socket.turns.end())
         await housekeeping().leave(self.socket)
         await self.socket.end()
+
+
+def _is_too_large(message: Message) -> bool:
+    """Return whether a client's frame has too many bytes. Our Daphne passes no such frame on."""
+    text, data = message.get("text"), message.get("bytes")
+    size = len(text.encode(errors="surrogatepass") if text is not None else data or b"")
+    return size > pillarbox_settings().COMMAND_BYTES
