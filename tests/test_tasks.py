@@ -1,10 +1,13 @@
 """Tests of the Celery tasks."""
 
 import inspect
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from threading import Event
 
 import pytest
 from channels.layers import InMemoryChannelLayer
+from django.db import connections
 from django.db.models.functions import Now
 
 from pillarbox import tasks
@@ -13,7 +16,10 @@ from pillarbox.relay import celery_wake_ups, wake_ups
 from pillarbox.replay.decisions import last_pk
 from pillarbox.replay.replay import BATCH
 from pillarbox.schedule import beat_entries
+from tests.announcing import announce
+from tests.layers import BlockingLayer
 from tests.rows import many_failed
+from tests.waiting import PATIENCE, wait_until
 from workers.app import app
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -42,6 +48,41 @@ def test_drain_publishes_and_clears_the_wake_up(settings, empty_outbox, ticket):
     tasks._relay.cache_clear()
     assert {"published"} == {row.state for row in NotificationOutbox.objects.all()}
     assert not wake_ups._redis().exists(celery_wake_ups.KEY)
+
+
+@pytest.mark.usefixtures("empty_outbox")
+def test_threads_drain_one_after_the_other(settings, monkeypatch):
+    """
+    One thread drains, and one waits for it. Others return, and leave their wake-up to the waiting one.
+    """
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": "tests.layers.BlockingLayer"}}
+    publishes, may_go_on = Event(), Event()
+    monkeypatch.setattr(BlockingLayer, "until", lambda: publishes.set() or may_go_on.is_set())
+    with ThreadPoolExecutor(3) as threads:
+        announce()
+        first = threads.submit(drain_in_thread)
+        assert publishes.wait(PATIENCE)
+        waiting = threads.submit(drain_in_thread)
+        wait_until(tasks._next.locked, "a thread waits")
+        announce()
+        wake_ups._redis().set(celery_wake_ups.KEY, "default")
+        threads.submit(drain_in_thread).result(PATIENCE)
+        assert celery_wake_ups.is_requested()
+        assert [False, False] == [first.done(), waiting.done()]
+        may_go_on.set()
+        for one in (first, waiting):
+            one.result(PATIENCE)
+    assert not celery_wake_ups.is_requested()
+    rows = NotificationOutbox.objects.all()
+    assert [("published", 1)] * 2 == [(row.state, row.claims) for row in rows]
+    tasks._relay().close()
+    tasks._relay.cache_clear()
+
+
+def drain_in_thread():
+    """Drain in a thread that keeps no connection."""
+    tasks.drain()
+    connections.close_all()
 
 
 @pytest.fixture

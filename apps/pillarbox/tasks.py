@@ -6,14 +6,23 @@ They are guests of the project's Celery app. Its other workers and its beat load
 
 import atexit
 from functools import lru_cache
+from threading import Lock
 from typing import Any
 
 from celery import Celery, Task, current_app, shared_task
-from celery.signals import beat_init, worker_process_init, worker_process_shutdown, worker_ready
+from celery.concurrency import prefork, solo, thread
+from celery.signals import (
+    beat_init,
+    celeryd_after_setup,
+    worker_process_init,
+    worker_process_shutdown,
+    worker_ready,
+)
 from django.db import DEFAULT_DB_ALIAS
 
 from .conf import pillarbox_settings
 from .database import close_stale_connections
+from .logs import get_logger
 from .monitoring.minute_counts import count_minutes
 from .monitoring.probes.listener import listen
 from .monitoring.processes import forget
@@ -24,11 +33,19 @@ from .relay.sweeps import Sweeps
 from .replay.replay import carry_out_all
 from .stream.retention import prune
 
+logger = get_logger(__name__)
+
+#: The pools in which our tasks work.
+POOLS = (prefork.TaskPool, thread.TaskPool, solo.TaskPool)
 #: A task is cut short after this long, and sent again, so that a worker stops soon after SIGTERM, and other
 #: tasks get their turn.
 TASK_SECONDS = 1.0
 #: Celery has no value for "no limit". A batch that hangs is ended by the watchdog, long before.
 NO_LIMIT_SECONDS = 86_400
+
+#: Held by the thread that drains, and by the one that drains next. Threads share the process's relay, since
+#: several relays publish no faster.
+_draining, _next = Lock(), Lock()
 
 
 class OutboxTask(Task):  # type: ignore[type-arg]
@@ -57,10 +74,15 @@ class OutboxTask(Task):  # type: ignore[type-arg]
 
 @shared_task(base=OutboxTask, name="pillarbox.drain")
 def drain() -> None:
-    """Publish due rows."""
-    celery_wake_ups.clear_request()
-    if _relay().try_to_drain(seconds=TASK_SECONDS).is_cut_short:
-        celery_wake_ups.wake_up(DEFAULT_DB_ALIAS)
+    """Publish due rows, after the thread that publishes already. Return at once if one waits for it."""
+    # The waiting thread has read nothing yet, so it finds the rows of this wake-up, too.
+    if not _next.acquire(blocking=False):
+        return
+    with _draining:
+        _next.release()
+        celery_wake_ups.clear_request()
+        if _relay().try_to_drain(seconds=TASK_SECONDS).is_cut_short:
+            celery_wake_ups.wake_up(DEFAULT_DB_ALIAS)
 
 
 @shared_task(base=OutboxTask, name="pillarbox.prune")
@@ -113,23 +135,40 @@ def _reads_our_queue(celery: Celery) -> bool:
     return pillarbox_settings().CELERY_QUEUE in celery.amqp.queues.consume_from
 
 
+@celeryd_after_setup.connect
+def refuse_other_pools(instance: Any, **_: Any) -> None:
+    """Called before a worker starts. Ends it if it reads our queue, and our tasks don't work in its pool."""
+    if _reads_our_queue(instance.app) and not issubclass(instance.pool_cls, POOLS):
+        logger.critical(
+            "The tasks of the queue %s don't work in the pool %s. Start this worker with --pool prefork, "
+            "threads or solo, or without the queue.",
+            pillarbox_settings().CELERY_QUEUE,
+            instance.pool_cls.__module__,
+            extra={"action": "pool_refused"},
+        )
+        raise SystemExit(1)
+
+
 @worker_ready.connect
 def listen_when_ready(sender: Any, **_: Any) -> None:
-    """Called in a worker's main process, after it has forked its children."""
+    """Called in a worker's main process, after it has forked its children. Threads are reported as one."""
     if _reads_our_queue(sender.app):
         listen()
+        if isinstance(sender.pool, thread.TaskPool):
+            start_reporting()
 
 
 @worker_process_init.connect
 def start_reporting(**_: Any) -> None:
-    """Called in each of a worker's processes when it starts."""
+    """Called in each of a worker's child processes when it starts, and in a worker without children."""
     if _reads_our_queue(current_app):
         _reporter().start()
+        atexit.register(_reporter().stop)  # a child process ends without it
 
 
 @worker_process_shutdown.connect
 def stop_reporting(**_: Any) -> None:
-    """Called in each of a worker's processes when it ends normally."""
+    """Called in each of a worker's child processes when it ends normally."""
     if _reads_our_queue(current_app):
         _reporter().stop()
 

@@ -1,5 +1,6 @@
 """Tests of the reports of running processes."""
 
+import atexit
 import threading
 from dataclasses import dataclass
 
@@ -41,6 +42,7 @@ class Consumer:
     """The part of a worker that reads messages."""
 
     app: Celery
+    pool: None = None
 
 
 class TestReporter:
@@ -117,7 +119,7 @@ class TestFacts:
 
     def test_of_a_worker(self, reading):
         """
-        Each child process of a worker reports its relay, if the worker reads our queue.
+        A process of a worker reports its relay until it ends, if the worker reads our queue.
         """
         tasks.start_reporting()
         tasks.stop_reporting()
@@ -127,6 +129,7 @@ class TestFacts:
         wait_until(lambda: seen("worker"), "the worker reports")
         tasks.stop_reporting()
         assert [] == seen("worker")
+        atexit.unregister(tasks._reporter().stop)
         tasks._relay().close()
         for made in (tasks._relay, tasks._reporter):
             made.cache_clear()
