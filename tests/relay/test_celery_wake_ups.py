@@ -124,12 +124,14 @@ class TestOutage:
     @pytest.mark.parametrize("broker", ["redis://127.0.0.1:1", "amqp://127.0.0.1:1"])
     def test_of_another_broker_costs_one_short_wait(self, broker):
         """
-        A broker apart from Redis that is away doesn't delay saves either.
+        A broker apart from Redis that is away doesn't delay saves either. No wake-up stays requested, for
+        which there is no message.
         """
         code = (
             "from pillarbox.relay import breaker, celery_wake_ups as celery, wake_ups as ups\n"
             f"ups._breaker = breaker.Breaker(first={PATIENCE}, longest={PATIENCE}, jitter=lambda: 1.0)\n"
-            "celery.clear_request()\nfor _ in range(3): celery.wake_up('default')"
+            "celery.clear_request()\nfor _ in range(3): celery.wake_up('default')\n"
+            "print(celery.is_requested())"
         )
         done = subprocess.run(
             [sys.executable, "manage.py", "shell", "-v0", "-c", code],
@@ -141,6 +143,7 @@ class TestOutage:
             timeout=PATIENCE,
         )
         assert 1 == done.stderr.count("No worker is woken")
+        assert "False\n" == done.stdout
 
     def test_ends_with_the_cool_down(self, settings, monkeypatch):
         """

@@ -52,13 +52,17 @@ def request(key: str, using: str, send: Callable[[], Any]) -> None:
     """
     Mark a wake-up as requested, and call ``send``, which sends its message, unless it is marked already.
 
-    Raises the errors of Redis and of ``send``.
+    Raises the errors of Redis and of ``send``. After an error of ``send`` the wake-up isn't marked.
     """
-    if _redis().set(key, using, nx=True, px=REQUEST_SECONDS * 1000):
-        send()
-        REQUESTED.inc()
-    else:
+    if not _redis().set(key, using, nx=True, px=REQUEST_SECONDS * 1000):
         ALREADY_REQUESTED.inc()
+        return
+    try:
+        send()
+    except Exception:
+        clear_request(key)  # or else later commits would wait for a message that was never sent
+        raise
+    REQUESTED.inc()
 
 
 def clear_request(key: str = KEY) -> None:
