@@ -6,7 +6,7 @@ import random
 import re
 import traceback
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from django.db import connections
@@ -87,7 +87,8 @@ def record_and_log(
 def _log(level: int, message: str, action: str, alike: Sequence[FailedAttempt]) -> None:
     """Log failures with the same kind of error in one line, with the first one's error."""
     first = alike[0]
-    error = without_secrets(repr(first.error), first.object_type, first.quotable, first.omitted)
+    words = _words(first.error, repr)
+    error = without_secrets(words, first.object_type, first.quotable, first.omitted)
     extra = {"action": action, "outbox_id": first.pk, "rows": len(alike)}
     logger.log(level, message, extra={**extra, "event_id": first.event_id, "error": error})
 
@@ -132,11 +133,19 @@ def _described(failure: FailedAttempt) -> tuple[object, ...]:
     kind = f"{type(error).__module__}.{type(error).__qualname__}"
     message, text = (
         without_secrets(_storable(words), failure.object_type, failure.quotable, failure.omitted)
-        for words in (str(error), "".join(traceback.format_exception(error)))
+        for words in (_words(error, str), "".join(traceback.format_exception(error)))
     )
     message, text = message[:LONGEST_ERROR], text[-LONGEST_ERROR:]
     is_final = isinstance(error, PayloadError)
     return failure.pk, kind, message, text, fingerprint(kind, message), delay, is_final
+
+
+def _words(error: Exception, spell: Callable[[Exception], str]) -> str:
+    """Return an error as text, by `str` or `repr`; its type's name if the project's code for that raises."""
+    try:
+        return spell(error)
+    except Exception:  # noqa: BLE001  # a ValidationError with wrong parameters raises a KeyError
+        return type(error).__name__
 
 
 def _storable(text: str) -> str:

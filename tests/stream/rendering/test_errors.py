@@ -3,6 +3,7 @@
 from contextlib import nullcontext
 
 import pytest
+from django.core.exceptions import ValidationError
 from django.db import DatabaseError, OperationalError, connection, models, transaction
 
 from pillarbox.capture.triggers.installation import install
@@ -156,6 +157,26 @@ class TestErrors:
         texts = (row.error_message, row.error_traceback, str([vars(one) for one in caplog.records]))
         assert [not omit] * 3 == ["tiger" in text for text in texts]
         assert omit == () or "ValueError: raised in from_db_value" in row.error_message
+
+    def test_an_error_that_has_no_words(self, item, item_type, execute, caplog, rendered):
+        """
+        An error whose text can't be made is recorded by its type, and holds up no other stream.
+        """
+
+        def payload(self, instance):
+            if instance.title == "bad":
+                raise ValidationError("%(missing)s", params={"title": instance.title})
+            return {"title": instance.title}
+
+        item_type(payload=payload)
+        execute("UPDATE library_item SET title = 'bad'")
+        Item.objects.create(title="good")
+        NotificationOutbox.objects.update(shard=3)
+        assert NotificationOutbox.objects.count() == render_batch(3, **USING)
+        row = NotificationOutbox.objects.get(stream=f"item:{item.pk}")
+        assert (1, "ValidationError") == (row.attempts, row.error_message)
+        assert {"title": "good"} == NotificationOutbox.objects.get(event="CREATE_ITEM").payload
+        assert ["ValidationError"] == [one.pillarbox_error for one in caplog.records]
 
     def test_a_copy_follows_its_row(self, settings, item, broken, execute, rendered):
         """
