@@ -108,7 +108,7 @@ class RegistrationError(PillarboxError):
 
 
 class UnreadableError(PillarboxError):
-    """The failure to read an object whose type omits columns. It quotes no value, unlike its cause."""
+    """The failure to read an object. It quotes no value, unlike its cause."""
 
 
 class UnknownObjectTypeError(PillarboxError):

@@ -4,7 +4,7 @@ import json
 
 import pytest
 from django.contrib.auth import hashers
-from django.db import DEFAULT_DB_ALIAS, DatabaseError, transaction
+from django.db import DEFAULT_DB_ALIAS, DatabaseError, ProgrammingError, connection, transaction
 
 from pillarbox.capture.notification import Notification, capture
 from pillarbox.stream.attempts import FailedAttempt, record
@@ -15,6 +15,7 @@ from pillarbox.stream.redaction import (
     readable,
     without_quoted_rows,
     without_secrets,
+    without_values,
 )
 from tests.rows import make
 
@@ -280,3 +281,12 @@ def test_a_failed_attempt_keeps_no_secret():
         assert "s3cr3t" not in each.error_traceback
         assert "ValueError" in each.error_traceback
     assert row.error_fingerprint == other.error_fingerprint
+
+
+def test_an_error_about_a_name_keeps_its_first_line(db):
+    """
+    PostgreSQL names a missing column or table in its first line, and quotes the statement in others.
+    """
+    with pytest.raises(ProgrammingError) as caught, connection.cursor() as cursor:
+        cursor.execute("SELECT 'hunter2', missing")
+    assert 'ProgrammingError: column "missing" does not exist' == without_values(caught.value)

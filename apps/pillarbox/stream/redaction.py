@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from django.db import IntegrityError
+from django.db.backends.postgresql.psycopg_any import errors
 from django.utils.module_loading import import_string
 
 from ..conf import pillarbox_settings
@@ -30,6 +31,8 @@ SECRET = re.compile(
 
 #: Errors about locks, servers and names. Their first line quotes no value.
 HARMLESS = (*CONNECTION_ERRORS, CriteriaError, IntegrityError)
+#: PostgreSQL's errors of which the same is true. Django's error has them as its cause.
+ABOUT_NAMES = (errors.UndefinedColumn, errors.UndefinedTable, errors.InsufficientPrivilege)
 
 # Messages in which PostgreSQL quotes the refused row, line, text or parameter, which may hold a payload.
 _QUOTED = re.compile(
@@ -95,7 +98,7 @@ def without_quoted_rows(text: str) -> str:
 
 def without_values(error: Exception) -> str:
     """Describe an error in one line: by its message if that quotes no value, else by where it was raised."""
-    if isinstance(error, HARMLESS):
+    if isinstance(error, HARMLESS) or isinstance(error.__cause__, ABOUT_NAMES):
         words = without_quoted_rows(str(error)).partition("\n")[0]
     else:
         frame = traceback.extract_tb(error.__traceback__)[-1]

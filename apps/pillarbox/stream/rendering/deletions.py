@@ -10,6 +10,7 @@ from ...types.lookups import lookup_of
 from ...types.payload import encode
 from .follow_ups import follow_ups_in_left_collections
 from .results import Rendered, Unrendered
+from .session import raise_if_away
 
 
 def deletion_results(
@@ -20,7 +21,7 @@ def deletion_results(
     own = {row for row in rows if row.stream == f"{name}:{row.object_id}"}
     left = _left_by_key(announcer, {row.object_id for row in own}, using)
     for row in rows:
-        yield _result(announcer, row, left[row.object_id] if row in own else ())
+        yield _result(announcer, row, left[row.object_id] if row in own else (), using)
 
 
 def _left_by_key(announcer: Announcer, keys: set[str], using: str) -> Mapping[str, Sequence[str]]:
@@ -37,10 +38,14 @@ def _left_by_key(announcer: Announcer, keys: set[str], using: str) -> Mapping[st
     return left
 
 
-def _result(announcer: Announcer, row: Unrendered, left: Sequence[str]) -> Rendered:
+def _result(announcer: Announcer, row: Unrendered, left: Sequence[str], using: str) -> Rendered:
     """Return the result of a deletion whose object left these collections."""
-    payload = announcer.tombstone(announcer.model._meta.pk.to_python(row.object_id))
-    text = encode(payload, announcer.object_type)
+    try:
+        payload = announcer.tombstone(announcer.model._meta.pk.to_python(row.object_id))
+        text = encode(payload, announcer.object_type)
+    except Exception as error:  # noqa: BLE001  # raised by the project's code
+        raise_if_away(error, using)
+        return Rendered(row=row, error=error)
     follow_ups = follow_ups_in_left_collections(
         row._replace(left_streams=(*row.left_streams, *left)), ()
     )

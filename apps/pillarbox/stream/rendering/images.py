@@ -8,18 +8,23 @@ from typing import Any, Protocol, TypeVar
 from django.db import DataError, IntegrityError, connections, models
 
 from ...capture.triggers.expressions import literal, quoted
-from ...capture.triggers.image_columns import is_json
+from ...capture.triggers.image_columns import is_json, is_virtual
 from ...capture.triggers.names import JSON_NULLS
 from ...types.current_rows import all_rows
 from ...types.payload import joined
+from .eager_models import unless_eager
 
 # Selects the columns that image and table both have; the instance defers the others.
 # The prefix of `pillarbox_place` keeps it from clashing with a column or an attribute of the model.
 READ = """
 SELECT given.ordinality AS pillarbox_place, shown.*{virtual}
-FROM unnest(string_to_array(%s, E'\\x1e')::jsonb[]) WITH ORDINALITY AS given (image, ordinality),
-jsonb_populate_record(NULL::{table}, given.image) AS read, LATERAL (SELECT {columns}) AS shown
+FROM unnest(string_to_array({images}, E'\\x1e')::jsonb[]) WITH ORDINALITY AS given (image, ordinality){now}
+CROSS JOIN LATERAL jsonb_populate_record({others}, given.image) AS read
+CROSS JOIN LATERAL (SELECT {columns}) AS shown
 """
+# The columns that an image lacks are those of the current row. An eager model has no deferred columns.
+NOW = """
+LEFT JOIN {table} AS now ON now.{key} = (jsonb_populate_record(NULL::{table}, given.image)).{key}"""
 # `jsonb_populate_record` makes SQL's NULL of each null.
 JSON_VALUE = """
 CASE WHEN given.image -> '{json_nulls}' ? {name} THEN 'null' ELSE read.{column} END AS {column}"""
@@ -83,16 +88,42 @@ def _read_all(
 def _read(
     model: type[models.Model], columns: Sequence[str], rows: Sequence[T], using: str
 ) -> Iterator[tuple[T, Any]]:
+    images = joined(row.image for row in rows)
+    sql = _sql(model, columns, "", "NULL::{table}", using)
+    made = unless_eager(
+        model,
+        lambda: list(all_rows(model, using).raw(sql, [images])),
+        lambda: list(all_rows(model, using).raw(_sql_of_whole(model, using), [images])),
+        using,
+    )
+    for instance in made:
+        yield rows[vars(instance).pop("pillarbox_place") - 1], instance
+
+
+def _sql_of_whole(model: type[models.Model], using: str) -> str:
+    """Return the SQL that reads all columns: those that an image lacks from the current row."""
+    fields: Sequence[Any] = model._meta.local_concrete_fields
+    columns = [field.column for field in fields if not is_virtual(field)]
+    return _sql(model, columns, NOW, "now", using)
+
+
+def _sql(
+    model: type[models.Model], columns: Sequence[str], now: str, others: str, using: str
+) -> str:
+    """Return the SQL that reads columns. ``others`` is the row that has those that an image lacks."""
     quote = connections[using].ops.quote_name
     table = quote(model._meta.db_table)
     virtual = [
         f", (SELECT {expression} FROM (SELECT shown.*) AS of_image) AS {quote(column)}"
         for column, expression in _virtual(model, table, columns, using)
     ]
-    parts = {"columns": ", ".join(_shown(model, columns)), "virtual": "".join(virtual)}
-    sql = READ.format(table=table, **{name: sql.replace("%", "%%") for name, sql in parts.items()})
-    for instance in all_rows(model, using).raw(sql, [joined(row.image for row in rows)]):
-        yield rows[vars(instance).pop("pillarbox_place") - 1], instance
+    parts = {
+        "columns": ", ".join(_shown(model, columns)),
+        "virtual": "".join(virtual),
+        "now": now.format(table=table, key=quoted(str(model._meta.pk.column))),
+        "others": others.format(table=table),
+    }
+    return READ.format(images="%s", **{name: sql.replace("%", "%%") for name, sql in parts.items()})
 
 
 def _shown(model: type[models.Model], columns: Sequence[str]) -> Iterator[str]:
@@ -112,7 +143,7 @@ def _virtual(
 ) -> Iterator[tuple[str, str]]:
     """Yield the virtual columns that can be computed from these columns, each with its expression."""
     fields: Sequence[Any] = model._meta.local_concrete_fields
-    virtual = {field.column for field in fields if field.generated and not field.db_persist}
+    virtual = {field.column for field in fields if is_virtual(field)}
     if virtual:
         with connections[using].cursor() as cursor:
             cursor.execute(VIRTUAL, [table])

@@ -1,9 +1,6 @@
 """Rendering of creations and updates: each row gets its object's payload, or an error, or is obsolete."""
 
-import json
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 from django.db import models
 
@@ -15,6 +12,7 @@ from .follow_ups import (
 )
 from .objects import current_objects, objects_of, payloads_of
 from .obsolete import deleted_streams, has_moved, overtaken
+from .quotable import whole_objects, with_quotable
 from .results import FollowUp, Rendered, Unrendered
 
 
@@ -27,6 +25,8 @@ def object_results(
     """Yield the results of creations and updates, and of deletions that ancestors' tables wrote."""
     objects = objects_of(announcer, rows, using)
     payloads = payloads_of(announcer, objects, using)
+    failed = {row.object_id for row, made in payloads.items() if isinstance(made, Exception)}
+    whole = whole_objects(announcer, failed, using)
     # Read after the last payload was made, because the current object decides whether a row may be shown.
     keys = {row.object_id for row in (*objects, *ancestors_deletions)}
     current = current_objects(announcer, keys, using)
@@ -40,21 +40,13 @@ def object_results(
         if now is not None and is_shown and not has_moved(announcer, objects[row], now):
             result = _result(announcer, row, payloads[row], now, streams[row.object_id])
             yield (
-                result if result.error is None else _quotable(result, announcer, objects[row], now)
+                result
+                if result.error is None
+                else with_quotable(result, announcer, objects[row], whole.get(row.object_id))
             )
         else:
             was_there = now is not None or row.stream in deleted
             yield _obsolete(row, streams.get(row.object_id, ()), was_there=was_there)
-
-
-def _quotable(
-    result: Rendered, announcer: Announcer, instance: models.Model, now: models.Model
-) -> Rendered:
-    """Add to a failure the attributes of its object, then and ``now``, which the error may quote."""
-    fields: Iterable[Any] = map(announcer.model._meta.get_field, announcer.omit)
-    # Made from an image, an instance lacks the omitted columns, but the project's code may have read them.
-    quotable = json.dumps({**vars(now), **vars(instance)}, default=str, skipkeys=True)
-    return replace(result, quotable=quotable, omitted=tuple(field.attname for field in fields))
 
 
 def _obsolete(row: Unrendered, streams: Sequence[str], *, was_there: bool) -> Rendered:

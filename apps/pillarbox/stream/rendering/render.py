@@ -21,10 +21,9 @@ def render(rows: Sequence[Unrendered], *, using: str) -> list[Rendered]:
     """
     Render rows in the project's language and time zone; return one result for each row.
 
-    If the project's code raises, or a value can't be read, the result is that error; an UnreadableError if
-    its message may quote a column that the type omits. Raises UnknownObjectTypeError for a row of a type that
-    isn't registered here. Raises ShardBusyError if a TRUNCATE ends epochs whose lock isn't free in time, and
-    the database's own errors if it is away.
+    If the project's code raises, the result is that error; if a value can't be read, an UnreadableError.
+    Raises UnknownObjectTypeError for a row of a type that isn't registered here. Raises ShardBusyError if a
+    TRUNCATE ends epochs whose lock isn't free in time, and the database's own errors if it is away.
     """
     by_type: dict[str, list[Unrendered]] = defaultdict(list)
     for row in rows:
@@ -43,18 +42,14 @@ def _halved(announcer: Announcer, rows: Sequence[Unrendered], using: str) -> lis
         return list(_of_type(announcer, rows, using))
     except ShardBusyError:
         raise
-    except Exception as error:  # noqa: BLE001  # raised by the project's code
+    except Exception as error:  # noqa: BLE001  # raised by a field of the project, or by the driver
         raise_if_away(error, using)
         if len(rows) == 1:
-            return [Rendered(row=rows[0], error=_quotable(announcer, error))]
+            # Nothing was read by which to redact the message.
+            return [Rendered(row=rows[0], error=UnreadableError(without_values(error)))]
         middle = len(rows) // 2
         halves = rows[:middle], rows[middle:]
         return [rendered for half in halves for rendered in _halved(announcer, half, using)]
-
-
-def _quotable(announcer: Announcer, error: Exception) -> Exception:
-    """Return an error that quotes no omitted column: nothing was read by which to redact its message."""
-    return UnreadableError(without_values(error)) if announcer.omit else error
 
 
 def _of_type(announcer: Announcer, rows: Sequence[Unrendered], using: str) -> Iterator[Rendered]:
