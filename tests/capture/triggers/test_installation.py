@@ -4,22 +4,23 @@ import re
 from threading import Thread
 
 import pytest
+from django.apps import apps
 from django.core.management import CommandError, call_command
 from django.db import DEFAULT_DB_ALIAS, OperationalError, connection, connections
-from django.db.models import CharField, F, Func, Q
+from django.db.models import CharField, F, Func, IntegerField, Q
 from django.db.models.lookups import Exact
 
 from pillarbox.capture.triggers.installation import differences, install, remove
 from pillarbox.capture.triggers.required import WRITTEN, required
 from pillarbox.checks.database import live_tables_have_triggers
 from pillarbox.exceptions import SecondSchemaError, TriggersError
-from pillarbox.models import Stream
+from pillarbox.models import NotificationOutbox, Stream
 from pillarbox.monitoring.doctor.triggers import are_installed
 from pillarbox.types.registry import register, unregister
 from tests.database import elsewhere, table_lock, wait_for_a_waiting_lock
 from tests.library.live import SignType
 from tests.library.models import Sign
-from tests.registration import registered
+from tests.registration import library_model, registered, tables, type_of
 from tests.waiting import PATIENCE, wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "archive"])
@@ -139,6 +140,49 @@ def test_a_trigger_that_is_disabled(execute, state, name):
     assert {"public.library_item": "has no trigger"} == found()
     install(**USING)
     assert {} == found()
+
+
+@pytest.mark.parametrize("name", ["pillarbox", "pillarbox_insert", "pillarbox_delete"])
+@pytest.mark.parametrize("state", ["DISABLE", "ENABLE REPLICA"])
+def test_a_trigger_of_a_partition_that_is_disabled(execute, state, name):
+    """
+    A partition's own copy of a trigger can be disabled, at any depth. Then the whole table counts as one
+    without triggers, and the copy is enabled.
+    """
+    event = library_model("Event", meta={"managed": False}, year=IntegerField())
+    execute(
+        "CREATE TABLE library_event (id bigint, year int, PRIMARY KEY (id, year)) PARTITION BY LIST (year);"
+        "CREATE TABLE event_2026 PARTITION OF library_event FOR VALUES IN (2026) PARTITION BY LIST (id);"
+        "CREATE TABLE event_2026_1 PARTITION OF event_2026 FOR VALUES IN (1)"
+    )
+    try:
+        with registered(type_of(event)):
+            assert {} == found()
+            execute(f"ALTER TABLE event_2026_1 {state} TRIGGER {name}")
+            assert {"public.library_event": "has no trigger"} == found()
+            install(**USING)
+            assert {} == found()
+            event.objects.create(pk=1, year=2026)
+            assert 1 == NotificationOutbox.objects.filter(object_type="event").count()
+    finally:
+        execute("DROP TABLE library_event")
+        apps.all_models["library"].pop("event")
+        apps.clear_cache()
+
+
+def test_names_with_dots(execute):
+    """
+    A table whose name ends like that of a live one, after a dot, is another table.
+    """
+    names = ("new.thing", "old.thing")
+    new, old = (
+        library_model(name, title=CharField(max_length=9), meta={"db_table": table})
+        for name, table in zip(("New", "Old"), names, strict=True)
+    )
+    with tables(new, old), registered(type_of(new)):
+        with registered(type_of(old)):
+            assert {} == found()
+        assert {} == found()
 
 
 def test_a_table_that_is_renamed(execute):

@@ -1,5 +1,6 @@
 """Installation: differences between the triggers that the registry requires and those of a database."""
 
+import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -15,8 +16,9 @@ from .names import LABEL
 from .renewals import renewals
 from .required import TRIGGERS, Trigger, required
 
-# A table that lacks one of our triggers counts as one without any. A function whose table was dropped
-# has no table in the result. A trigger that is enabled for replication only ('R') captures no change.
+# A table that lacks one of our triggers, or its copy in a partition, counts as one without any. A function
+# whose table was dropped has no table in the result. A trigger that is enabled for replication only ('R')
+# captures no change.
 FOUND = f"""
 SELECT quote_ident(spaces.nspname) || '.' || quote_ident(relname),
     quote_ident(functions.nspname) || '.' || quote_ident(proname),
@@ -26,7 +28,11 @@ FROM pg_trigger JOIN pg_proc ON pg_proc.oid = tgfoid JOIN pg_class ON pg_class.o
 JOIN pg_namespace AS spaces ON spaces.oid = relnamespace
 JOIN pg_namespace AS functions ON functions.oid = pronamespace
 CROSS JOIN LATERAL (
-    SELECT count(*) = 3 FROM pg_trigger AS other
+    SELECT count(*) = 3 AND NOT EXISTS (
+        SELECT FROM pg_partition_tree(pg_class.oid) JOIN pg_trigger ON tgrelid = relid
+        WHERE tgname IN ('{LABEL}', '{LABEL}_insert', '{LABEL}_delete') AND tgenabled NOT IN ('O', 'A')
+    )
+    FROM pg_trigger AS other
     WHERE other.tgrelid = pg_class.oid AND tgenabled IN ('O', 'A')
     AND tgname IN ('{LABEL}_insert', '{LABEL}_delete', '{LABEL}_truncate')
 ) AS found (is_whole)
@@ -38,6 +44,8 @@ WHERE proname ~ '^{LABEL}_[0-9a-f]{{16}}$' AND prorettype = 'trigger'::regtype
 AND obj_description(pg_proc.oid, 'pg_proc') IS NOT NULL
 AND NOT EXISTS (SELECT FROM pg_trigger WHERE tgfoid = pg_proc.oid)
 """
+#: The schema at the beginning of a quoted name. Both names may contain dots, then within quotes.
+SCHEMA = re.compile(r'^(?:"(?:[^"]|"")*"|[^".]*)\.')
 # If a table was renamed and another one got its name, both may use the function.
 DROP_FUNCTION = """\
 DO $$ BEGIN
@@ -201,4 +209,4 @@ def _installed(using: str) -> tuple[dict[str, Installed], list[str]]:
 
 def _unqualified(table: str) -> str:
     """Return a quoted name without its schema."""
-    return table.rpartition(".")[2]
+    return SCHEMA.sub("", table, count=1)
