@@ -8,8 +8,9 @@ from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.postgres.fields import ArrayField, DateRangeField, HStoreField
 from django.contrib.sessions.models import Session
 from django.db import models
-from django.db.models import F
-from django.db.models.functions import Left
+from django.db.models import F, Value
+from django.db.models.expressions import RawSQL
+from django.db.models.functions import Left, Upper
 from django.test.utils import isolate_apps
 from rest_framework.authtoken.models import Token
 
@@ -22,7 +23,7 @@ from pillarbox.types.grants import link_to_users
 from pillarbox.types.live_models import all_announcers
 from tests.library.live import ItemType
 from tests.library.models import Book, Card, Item, Label, MoneyField, Pass, Shelf
-from tests.registration import registered
+from tests.registration import library_model, registered
 
 
 @pytest.fixture
@@ -183,6 +184,26 @@ def test_of_an_omitted_foreign_key(name):
     announcer = type("Omitting", (ItemType,), {"omit": (name,)})().announcer()
     (rule,) = (one for one in rules([announcer])[Item] if one.is_object)
     assert ["keeper_id"] == [one for one in rule.image if one in {"borrower_id", "keeper_id"}]
+
+
+@pytest.mark.parametrize(
+    ("column", "expression"),
+    [("secret!", Upper("secret")), ("a secret", Upper("secret")), ("secret", RawSQL("SECRET", []))],
+)
+@isolate_apps("tests.library")
+def test_of_what_is_generated_from_an_omitted_column(column, expression):
+    """
+    It is not in the image, whatever the column is called, and whichever way its name is written.
+    """
+    generated = {"output_field": models.TextField(), "db_persist": True}
+    model = library_model(
+        "Thing",
+        secret=models.TextField(db_column=column),
+        loud=models.GeneratedField(expression=expression, **generated),
+        other=models.GeneratedField(expression=Upper(Value("secrets")), **generated),
+    )
+    ((rule,),) = rules([replace(_announcer(model), omit=("secret",))]).values()
+    assert ("id", "other") == rule.image
 
 
 @isolate_apps("tests.library")

@@ -89,7 +89,9 @@ def _is_made_of(field: Any, columns: set[str]) -> bool:
     if not field.generated:
         return False
     sql, _ = field.generated_sql(connections[DEFAULT_DB_ALIAS])
-    return any(re.search(rf"\b{re.escape(column)}\b", sql) for column in columns)
+    # The project's own SQL may name a column without quotes, in any case.
+    words = (rf"(?<!\w){re.escape(column)}(?!\w)" for column in columns)
+    return any(re.search(one, sql, re.IGNORECASE) for one in words)
 
 
 def _is_faithful(field: Any) -> bool:
