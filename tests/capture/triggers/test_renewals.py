@@ -27,6 +27,8 @@ LINK = Rule(
     is_object=False,
     is_link=True,
 )
+#: A type whose readers depend on two columns.
+GUARDED = replace(TICKET, move_columns=("level", "project_id"))
 RIGHT = replace(LINK, object_type="rights", streams=(), is_link=False, ends_right=True)
 
 
@@ -45,6 +47,11 @@ RIGHT = replace(LINK, object_type="rights", streams=(), is_link=False, ends_righ
             ["project.tickets"],
         ),
         (TICKET, {"object_type": "project"}, ["project", "project.tickets", "ticket"]),
+        (TICKET, {"move_columns": ("level",)}, ["project.tickets", "rights", "ticket"]),
+        (TICKET, {"move_columns": ("project_id",)}, []),
+        (GUARDED, {}, []),
+        (GUARDED, {"move_columns": ("level",)}, []),
+        (GUARDED, {"move_columns": ("colour", "level")}, ["project.tickets", "rights", "ticket"]),
         (LINK, {}, []),
         (LINK, {"compared": ("level", "user_id")}, ["project.tickets", "ticket"]),
         (
@@ -59,7 +66,8 @@ RIGHT = replace(LINK, object_type="rights", streams=(), is_link=False, ends_righ
 )
 def test_rules_that_capture_more(rule, changes, names):
     """
-    A function misses changes if it compares other columns, or takes keys, or a condition, from others.
+    A function misses changes if it compares other columns, or takes keys, or a condition, from others. Rights
+    may have ended unnoticed if it marks fewer moves.
     """
     other = replace(rule, object_type="sign", compared=None)
     source = function_sql(function="f", table="t", outbox="o", rules=[other, rule])

@@ -6,12 +6,13 @@ captures it, or a trigger may have been missing for a while. Clients that subscr
 changes. The new epoch makes the server resync them.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 
 from ...models import RIGHTS, STREAMS
 from ...types.live_models import all_announcers
 from .conditions import fulfils
-from .expressions import is_changed, key_value, stream
+from .expressions import is_changed, key_value, quoted, stream
 from .rules import Rule
 
 # Streams are locked by name, as numbering locks them.
@@ -22,6 +23,8 @@ UPDATE {STREAMS} SET incarnation = gen_random_uuid() WHERE name = ANY (ARRAY(
 ))"""
 
 
+#: The condition under which a part marks a change as a move.
+MOVES = re.compile(r"BEGIN moves := (.*?); EXCEPTION")
 #: What begins the part of a rule in a function's source; the object type follows.
 PART = "    -- "
 
@@ -42,6 +45,8 @@ def _missed(rule: Rule, source: str) -> Iterator[str]:
         for announcer in all_announcers():
             if announcer.object_type == rule.object_type:
                 yield from (name for name, _ in announcer.stream_keys)
+    if parts and not any(_marks_moves(rule, part) for part in parts):
+        yield RIGHTS
     for name, column in rule.streams:
         if not any(stream(rule, "NEW", name, column) in part for part in parts):
             yield name
@@ -57,4 +62,17 @@ def _captures(rule: Rule, part: str) -> bool:
         *own,
         *condition,
     ]
-    return all(sql in part for sql in needed) and bool(rule.where) == ("is_in := " in part)
+    has_all = all(sql in part for sql in needed) and bool(rule.where) == ("is_in := " in part)
+    return has_all and _marks_moves(rule, part)
+
+
+def _marks_moves(rule: Rule, part: str) -> bool:
+    """
+    Return whether a part of a source marks a change of each column that decides who may see an object.
+
+    Collections don't count: a new one is a new stream.
+    """
+    found = MOVES.search(part)
+    marked = found[1] if found else ""
+    deciding = set(rule.move_columns).difference(column for _, column in rule.streams)
+    return rule.ends_right or all(f"OLD.{quoted(column)}" in marked for column in deciding)
