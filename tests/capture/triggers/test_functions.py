@@ -409,6 +409,16 @@ class TestOtherTriggers:
             ]
             execute("SET CONSTRAINTS ALL IMMEDIATE")  # else the table is in use by checks
 
+    def test_that_write_rows_with_a_column_called_now(self, execute, captured):
+        """
+        They are announced with an image, because no name of a column hides the current row.
+        """
+        with live_model(pages=models.IntegerField(), now=models.TextField(default="")) as model:
+            execute("SELECT set_config('pillarbox.nested', 'on', true)")
+            model.objects.create(pages=1)
+            assert [1] == [image["pages"] for *_, image in captured()]
+            execute("SET CONSTRAINTS ALL IMMEDIATE")  # else the table is in use by checks
+
     def test_that_delete_an_inserted_row(self, doc, change, execute, captured):
         """
         The last row of each stream is a DELETE.

@@ -30,7 +30,7 @@ def eager(request):
         "Thing",
         title=models.TextField(),
         pages=models.IntegerField(),
-        colour=models.TextField(),
+        colour=models.TextField(db_column="now"),
         **code,
     )
     if request.param == "post_init":
@@ -56,7 +56,7 @@ def test_columns_that_an_image_lacks(
     fields = {"fields": ["title"], "payload_fields": lambda self: frozenset({"title"})}
     with tables(eager), registered(type_of(eager, payload=payload, omit=omit, **fields)):
         execute(
-            "INSERT INTO library_thing (title, pages, colour)"
+            "INSERT INTO library_thing (title, pages, now)"
             " SELECT 'old', number, 'red' FROM generate_series(1, 100) AS number"
         )
         execute("UPDATE library_thing SET title = 'new', pages = 0")

@@ -8,6 +8,8 @@ MUTED, NESTED = "pillarbox.muted", "pillarbox.nested"
 LABEL = "pillarbox"
 #: The search path of our functions, so that no other schema decides what they call.
 SEARCH_PATH = "pg_catalog, pg_temp"
+#: Stands for the current row of a table in SQL. A column of this name would hide it.
+NOW = "pillarbox_now"
 #: The transition tables of a statement: its rows as they are now, and as they were.
 CHANGED, REPLACED = "changed", "replaced"
 #: The key of an image that lists the columns with a JSON null, not SQL's NULL. No column can have this name.

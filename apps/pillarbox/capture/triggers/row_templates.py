@@ -10,7 +10,7 @@ OBJECT = """\
         ids[number] := {event_id};
         IF TG_OP <> 'DELETE' AND current_setting('{nested}', true) = 'on' THEN
             BEGIN
-                is_last := (SELECT {is_now} FROM {table} AS now WHERE now.{key} = NEW.{key}) IS TRUE;
+                is_last := (SELECT {is_now} FROM {table} AS {now} WHERE {now}.{key} = NEW.{key}) IS TRUE;
             EXCEPTION WHEN OTHERS THEN is_last := false; END;
         END IF;
 {moves}{image}
@@ -28,7 +28,8 @@ OBJECT = """\
                 IF {effect} <> 'INSERT' THEN gone := left_streams || streams; END IF;
                 BEGIN
                     streams := coalesce(
-                        (SELECT {now_streams} FROM {table} AS now WHERE now.{key} = NEW.{key}{now_fulfils}),
+                        (SELECT {now_streams} FROM {table} AS {now}
+                            WHERE {now}.{key} = NEW.{key}{now_fulfils}),
                         '{{}}'
                     );
                 EXCEPTION WHEN OTHERS THEN NULL; END;

@@ -5,7 +5,7 @@ from ...types.announcers import event_of
 from .conditions import fulfils
 from .expressions import differs, literal, quoted, streams
 from .function_templates import MOVES
-from .names import JSON_NULLS, NESTED
+from .names import JSON_NULLS, NESTED, NOW
 from .partitions import PartitionSteps
 from .row_templates import (
     END_OF_RIGHT,
@@ -42,11 +42,12 @@ def steps(rule: Rule, table: str, outbox: str, partition: PartitionSteps) -> tup
         "key": quoted(rule.key),
         "own": next((name for name, _ in rule.streams), ""),
         "shard": SHARD,
-        "now_streams": streams(rule, "now"),
+        "now": NOW,
+        "now_streams": streams(rule, NOW),
         "is_ancestor": "false" if rule.is_object else "true",
         "operation": partition.operation,
         "effect": _effect(rule, partition),
-        "now_fulfils": f" AND {fulfils(rule.where, 'now')}" if rule.where else "",
+        "now_fulfils": f" AND {fulfils(rule.where, NOW)}" if rule.where else "",
         "is_now": _is_now(rule),
         "nested": NESTED,
         "moves": _moves(rule, partition) if rule.move_columns else "",
@@ -107,8 +108,8 @@ def _json_nulls(rule: Rule) -> str:
 
 def _is_now(rule: Rule) -> str:
     """Return a condition that is true if the current row is the captured one."""
-    now, new = (", ".join(f"{row}.{quoted(one)}" for one in rule.stored) for row in ("now", "NEW"))
-    return f"ROW({now})::record *= ROW({new})::record" if rule.stored else "now *= NEW"
+    now, new = (", ".join(f"{row}.{quoted(one)}" for one in rule.stored) for row in (NOW, "NEW"))
+    return f"ROW({now})::record *= ROW({new})::record" if rule.stored else f"{NOW} *= NEW"
 
 
 def _effect(rule: Rule, partition: PartitionSteps) -> str:

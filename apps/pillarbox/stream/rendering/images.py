@@ -9,7 +9,7 @@ from django.db import DataError, IntegrityError, connections, models
 
 from ...capture.triggers.expressions import literal, quoted
 from ...capture.triggers.image_columns import is_json, is_virtual
-from ...capture.triggers.names import JSON_NULLS
+from ...capture.triggers.names import JSON_NULLS, NOW
 from ...types.current_rows import all_rows
 from ...types.payload import joined
 from .eager_models import unless_eager
@@ -23,8 +23,9 @@ CROSS JOIN LATERAL jsonb_populate_record({others}, given.image) AS read
 CROSS JOIN LATERAL (SELECT {columns}) AS shown
 """
 # The columns that an image lacks are those of the current row. An eager model has no deferred columns.
-NOW = """
-LEFT JOIN {table} AS now ON now.{key} = (jsonb_populate_record(NULL::{table}, given.image)).{key}"""
+CURRENT = f"""
+LEFT JOIN {{table}} AS {NOW}
+ON {NOW}.{{key}} = (jsonb_populate_record(NULL::{{table}}, given.image)).{{key}}"""
 # `jsonb_populate_record` makes SQL's NULL of each null.
 JSON_VALUE = """
 CASE WHEN given.image -> '{json_nulls}' ? {name} THEN 'null' ELSE read.{column} END AS {column}"""
@@ -104,7 +105,7 @@ def _sql_of_whole(model: type[models.Model], using: str) -> str:
     """Return the SQL that reads all columns: those that an image lacks from the current row."""
     fields: Sequence[Any] = model._meta.local_concrete_fields
     columns = [field.column for field in fields if not is_virtual(field)]
-    return _sql(model, columns, NOW, "now", using)
+    return _sql(model, columns, CURRENT, NOW, using)
 
 
 def _sql(
