@@ -43,6 +43,7 @@ def test_another_kind_of_database_has_no_further_findings():
         assert [] == checks.connections_are_reused_and_time_out()
         assert [] == checks.indexes_and_constraints_exist(databases=[DEFAULT_DB_ALIAS])
         assert [] == checks.live_tables_have_triggers(databases=[DEFAULT_DB_ALIAS])
+        assert [] == checks.live_rows_are_visible(databases=[DEFAULT_DB_ALIAS])
         assert connection.connection is None
 
 
@@ -173,6 +174,7 @@ class TestTables:
         try:
             (found,) = checks.indexes_and_constraints_exist(databases=[DEFAULT_DB_ALIAS])
             assert [] == checks.live_tables_have_triggers(databases=[DEFAULT_DB_ALIAS])
+            assert [] == checks.live_rows_are_visible(databases=[DEFAULT_DB_ALIAS])
         finally:
             connection.close()
             to["NAME"] = name
@@ -198,3 +200,18 @@ class TestTriggers:
         assert "pillarbox.W005" == found.id
         assert "public.library_item has no trigger." == found.msg
         assert "manage.py migrate" in found.hint
+
+
+@pytest.mark.django_db
+def test_rows_that_row_level_security_hides(execute):
+    """
+    A live table with policies is named, unless they don't apply to this role.
+    """
+    execute("CREATE ROLE pillarbox_worker")
+    execute("ALTER TABLE library_item ENABLE ROW LEVEL SECURITY")
+    assert [] == checks.live_rows_are_visible(databases=[DEFAULT_DB_ALIAS])
+    execute("SET LOCAL ROLE pillarbox_worker")
+    (found,) = checks.live_rows_are_visible(databases=[DEFAULT_DB_ALIAS])
+    execute("RESET ROLE")
+    assert "pillarbox.W006" == found.id
+    assert "public.library_item" in found.msg

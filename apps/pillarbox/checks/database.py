@@ -8,6 +8,7 @@ from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.backends.postgresql.psycopg_any import is_psycopg3
 
 from ..capture.triggers.installation import differences
+from ..capture.triggers.required import required
 from ..conf import pillarbox_settings
 from ..database import NEEDS_POSTGRESQL, STATEMENT_ERRORS, USE_POSTGRESQL, is_postgresql
 from ..exceptions import ONE_SCHEMA
@@ -19,6 +20,8 @@ from .settings import needs_settings
 POOL_SIZE = 4
 #: A Daphne process's database threads for housekeeping: positions, access checks, and ends of rights.
 HOUSEKEEPING_THREADS = 3
+#: Selects those tables whose policies apply to this role.
+HIDDEN = "SELECT name FROM unnest(%s::text[]) AS live (name) WHERE row_security_active(name) ORDER BY name"
 
 
 @register(Tags.compatibility)
@@ -157,6 +160,30 @@ def live_tables_have_triggers(databases: Any = None, **_: Any) -> list[CheckMess
             id="pillarbox.W005",
         )
         for difference in found
+    ]
+
+
+@register(Tags.database)
+def live_rows_are_visible(databases: Any = None, **_: Any) -> list[CheckMessage]:
+    """Check that row-level security hides no row of a live table from this role."""
+    if not _is_asked_for(databases) or not _payloads_are_known():
+        return []
+    try:
+        tables = [trigger.table for trigger in required(using=DEFAULT_DB_ALIAS).triggers]
+        with connections[DEFAULT_DB_ALIAS].cursor() as cursor:
+            cursor.execute(HIDDEN, [tables])
+            found = cursor.fetchall()
+    except STATEMENT_ERRORS:
+        return []  # `indexes_and_constraints_exist` reports it
+    hint = "Let workers and Daphne connect as a role with BYPASSRLS."
+    return [
+        Warning(
+            f"Row-level security may hide rows of {table} from this role. Their notifications would be"
+            " dropped, as if the objects were gone.",
+            hint=hint,
+            id="pillarbox.W006",
+        )
+        for (table,) in found
     ]
 
 
