@@ -146,6 +146,14 @@ def test_a_name_is_plain_and_short(name):
             {"omit": ("title", "titel")},
             "`omit` of x: expected a field with a column, got Ticket.titel",
         ),
+        (
+            {"omit": ("status",), "visibility_fields": ("status",)},
+            "`omit` of x: expected a field that doesn't decide.* got Ticket.status",
+        ),
+        (
+            {"omit": ("project_id",), "collections": {"project.x": "project"}},
+            "`omit` of x: expected a field that doesn't decide.* got Ticket.project",
+        ),
         ({"grants": ("title",)}, r"relation to users.* got Ticket.title\."),
         ({"grants": ("assignee",)}, r"relation to users.* got Ticket.assignee\."),
         ({"grants": ("nothing__members",)}, r"relation to users.* got Ticket.nothing__members\."),

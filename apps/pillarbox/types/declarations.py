@@ -90,6 +90,11 @@ def _check_omit(kind: ObjectType) -> None:
     fields = kind.model._meta.concrete_fields
     for name in sorted(set(kind.omit).difference(*((one.name, one.attname) for one in fields))):
         raise _error(kind, "omit", name, "a field with a column")
+    # An image with these fields shows if an object has moved since.
+    deciding = {*kind.collections.values(), *kind.visibility_fields}
+    for one in fields:
+        if one.name in deciding and {one.name, one.attname} & set(kind.omit):
+            raise _error(kind, "omit", one.name, "a field that doesn't decide who sees an object")
 
 
 def _check_shows(kind: ObjectType) -> None:

@@ -7,9 +7,7 @@ from django.db import models
 
 from ...types.announcers import Announcer
 from ...types.current_rows import all_objects, read_shown
-from ...types.live_models import move_attributes, showing_whole
 from ...types.payload import encode
-from ...types.shown_paths import is_foreign_key
 from .eager_models import unless_eager
 from .images import instances_of
 from .locale import project_locale
@@ -34,34 +32,17 @@ def current_objects(announcer: Announcer, keys: Iterable[str], using: str) -> di
     """
     Return the current objects by key as text, including those that the model's managers leave out.
 
-    Fields that the type omits are deferred, unless they decide about an object or its model is eager.
+    Fields that the type omits are deferred, unless its model is eager.
     """
     if not keys:
         return {}
     objects = all_objects(announcer, using).filter(pk__in=list(keys))
-    if deferred := _deferred(announcer):
-        partial = objects.defer(*deferred)
+    if announcer.omit:
+        partial = objects.defer(*announcer.omit)
         found = unless_eager(announcer.model, lambda: list(partial), lambda: list(objects), using)
     else:
         found = list(objects)
     return {str(instance.pk): instance for instance in found}
-
-
-def _deferred(announcer: Announcer) -> set[str]:
-    """Return the omitted attributes, without those that place an object or lead to others."""
-    fields: Iterable[Any] = map(announcer.model._meta.get_field, announcer.omit)
-    needed = {
-        announcer.model._meta.pk.attname,
-        *(attribute for _, attribute in announcer.stream_keys),
-        *move_attributes(announcer),
-        *(table.key.attname for table in showing_whole(announcer)),
-        *(
-            path.relations[0].attname
-            for path in announcer.shown_paths
-            if is_foreign_key(path.relations[0])
-        ),
-    }
-    return {field.attname for field in fields}.difference(needed)
 
 
 def payloads_of(

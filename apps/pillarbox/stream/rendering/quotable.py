@@ -57,8 +57,6 @@ def _attributes(instance: Any) -> dict[str, Any]:
 def _spellings(value: Any) -> list[str]:
     """Return the ways in which errors quote a value that isn't JSON."""
     try:
-        if isinstance(value, memoryview):
-            value = bytes(value)
         spellings = [str(value), repr(value)]
     except Exception:  # noqa: BLE001  # raised by an object of the project
         return []
