@@ -29,8 +29,8 @@ JOIN pg_namespace AS spaces ON spaces.oid = relnamespace
 JOIN pg_namespace AS functions ON functions.oid = pronamespace
 CROSS JOIN LATERAL (
     SELECT count(*) = 3 AND NOT EXISTS (
-        SELECT FROM pg_partition_tree(pg_class.oid) JOIN pg_trigger ON tgrelid = relid
-        WHERE tgname IN ('{LABEL}', '{LABEL}_insert', '{LABEL}_delete') AND tgenabled NOT IN ('O', 'A')
+        SELECT FROM pg_trigger AS copy
+        WHERE copy.tgfoid = pg_proc.oid AND copy.tgparentid <> 0 AND copy.tgenabled NOT IN ('O', 'A')
     )
     FROM pg_trigger AS other
     WHERE other.tgrelid = pg_class.oid AND tgenabled IN ('O', 'A')
