@@ -4,18 +4,22 @@ import inspect
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from threading import Event
+from types import SimpleNamespace
 
 import pytest
+from celery import Celery
 from channels.layers import InMemoryChannelLayer
 from django.db import connections
 from django.db.models.functions import Now
 
 from pillarbox import tasks
+from pillarbox.exceptions import RegistrationError
 from pillarbox.models import MinuteCounts, NotificationOutbox, Process, Replay
 from pillarbox.relay import celery_wake_ups, wake_ups
 from pillarbox.replay.decisions import last_pk
 from pillarbox.replay.replay import BATCH
 from pillarbox.schedule import beat_entries
+from pillarbox.types import refusals
 from tests.announcing import announce
 from tests.layers import BlockingLayer
 from tests.rows import many_failed
@@ -178,6 +182,18 @@ def test_a_new_replay_sends_its_task(empty_queue):
     """
     celery_wake_ups.request_replay("default")
     assert "pillarbox.replay" == empty_queue.get(no_ack=True).headers["task"]
+
+
+def test_a_worker_of_another_queue_starts(monkeypatch):
+    """
+    If a registration was refused, only workers that read our queue end before they start.
+    """
+    monkeypatch.setattr(refusals, "refusals", [RegistrationError("It is wrong.")])
+    with Celery("project", set_as_current=False) as celery:
+        tasks.require_types(SimpleNamespace(app=celery))
+        celery.amqp.queues.select("pillarbox")
+        with pytest.raises(SystemExit, match=r"It is wrong\."):
+            tasks.require_types(SimpleNamespace(app=celery))
 
 
 def test_old_rows_are_pruned(published):

@@ -53,11 +53,14 @@ def _refuse_other_databases(using: str, plan: list[tuple[Any, bool]], **_: Any) 
 def _install_triggers(using: str, **_: Any) -> None:
     """Called after `migrate` and after `flush`: install the triggers. Raises CommandError if it can't."""
     from .capture.triggers.installation import install  # noqa: PLC0415  # needs the models
-    from .exceptions import SecondSchemaError, TriggersError  # noqa: PLC0415
+    from .exceptions import RegistrationError, SecondSchemaError, TriggersError  # noqa: PLC0415
+    from .types.refusals import require_registrations  # noqa: PLC0415
 
     # A project may use other kinds of databases for other data; live tables are in PostgreSQL.
     if connections[using].vendor == "postgresql":
         try:
+            # The trigger of a type that was refused would be removed.
+            require_registrations()
             install(using=using)
-        except (SecondSchemaError, TriggersError) as error:
+        except (RegistrationError, SecondSchemaError, TriggersError) as error:
             raise CommandError(str(error)) from None

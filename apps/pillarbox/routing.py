@@ -3,6 +3,9 @@
 from django.urls import path
 
 from .sockets.consumers import NotificationConsumer
+from .types.refusals import require_registrations
 
+# Whatever serves sockets imports this module, and runs no system checks.
+require_registrations()
 #: The consumer checks the origin itself. It authenticates sockets itself if no middleware sets a user.
 websocket_urlpatterns = [path("ws/notifications/", NotificationConsumer.as_asgi())]

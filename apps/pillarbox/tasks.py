@@ -5,6 +5,7 @@ They are guests of the project's Celery app. Its other workers and its beat load
 """
 
 import atexit
+import sys
 from functools import lru_cache
 from threading import Lock
 from typing import Any
@@ -14,6 +15,7 @@ from celery.concurrency import prefork, solo, thread
 from celery.signals import (
     beat_init,
     celeryd_after_setup,
+    worker_init,
     worker_process_init,
     worker_process_shutdown,
     worker_ready,
@@ -22,6 +24,7 @@ from django.db import DEFAULT_DB_ALIAS
 
 from .conf import pillarbox_settings
 from .database import close_stale_connections
+from .exceptions import RegistrationError
 from .logs import get_logger
 from .monitoring.minute_counts import count_minutes
 from .monitoring.probes.listener import listen
@@ -32,6 +35,7 @@ from .relay.relay import Relay
 from .relay.sweeps import Sweeps
 from .replay.replay import carry_out_all
 from .stream.retention import prune
+from .types.refusals import require_registrations
 
 logger = get_logger(__name__)
 
@@ -147,6 +151,17 @@ def refuse_other_pools(instance: Any, **_: Any) -> None:
             extra={"action": "pool_refused"},
         )
         raise SystemExit(1)
+
+
+@worker_init.connect
+def require_types(sender: Any, **_: Any) -> None:
+    """Called before a worker starts. Ends it if a registration was refused: Celery shows no system checks."""
+    if _reads_our_queue(sender.app):
+        try:
+            require_registrations()
+        except RegistrationError as error:
+            # Celery logs other exceptions of receivers, and goes on.
+            sys.exit(str(error))
 
 
 @worker_ready.connect

@@ -72,6 +72,38 @@ def test_invalid_settings(settings):
     assert 2 == refused.value.returncode
 
 
+def test_it_does_not_run_without_a_channel_layer():
+    """
+    A process that publishes ends with 2 and with the line to write, as the check has it.
+    """
+    ended = subprocess.run(
+        [sys.executable, "manage.py", "pillarbox", "run"],
+        cwd=django_settings.BASE_DIR,
+        env={
+            **Site(None).environment,
+            "DJANGO_SETTINGS_MODULE": "tests.management.without_layer",
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (2, "") == (ended.returncode, ended.stdout)
+    assert 'CommandError: CHANNEL_LAYERS has no "default". CHANNEL_LAYERS = {"def' in ended.stderr
+
+
+def test_a_channel_layer_that_no_other_process_shares(settings):
+    """
+    A layer in memory is refused, unless it is only a warning, or the check is silenced. Others need none.
+    """
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+    assert "The channel layer is in memory" in refusal("drain")
+    assert 0 == outbox("stats")[1]
+    settings.DEBUG = True
+    assert 0 == outbox("drain")[1]
+    settings.DEBUG, settings.SILENCED_SYSTEM_CHECKS = False, ["pillarbox.E104"]
+    assert 0 == outbox("drain")[1]
+
+
 def test_a_database_that_is_not_migrated():
     """
     It exits with 2, and names what is missing and the cure.

@@ -1,6 +1,7 @@
 """Tests of the parts that every object type must have."""
 
 import pytest
+from django.db import models
 from rest_framework import serializers
 
 from pillarbox.exceptions import RegistrationError
@@ -14,8 +15,18 @@ class CardSerializer(serializers.ModelSerializer):
         model, fields = Card, ["id"]
 
 
+class TextSerializer(serializers.ModelSerializer):
+    class Meta:
+        model, fields = "library.Card", ["id"]
+
+
 class PlainSerializer(serializers.Serializer):
     pass
+
+
+class Abstract(models.Model):
+    class Meta:
+        abstract = True
 
 
 def kind(**parts):
@@ -36,6 +47,19 @@ def kind(**parts):
         ("is 'CardSerializer': expected", kind(name="a.card", serializer_class="CardSerializer")),
         ("is <class .*Card'>: expected", kind(name="a.card", serializer_class=Card)),
         ("no model, since PlainSerializer", kind(name="a.card", serializer_class=PlainSerializer)),
+        ("model of Kind is no .*Write", kind(name="a.card", serializer_class=TextSerializer)),
+        (
+            "model of Kind is no model",
+            kind(name="a.card", serializer_class=CardSerializer, model=None),
+        ),
+        (
+            "model of Kind is no model's class",
+            kind(name="a.card", payload=lambda self, x: {}, model=CardSerializer),
+        ),
+        (
+            "model of Kind is no model's class with a table",
+            kind(name="a.card", serializer_class=CardSerializer, model=Abstract),
+        ),
     ],
 )
 def test_a_missing_part_is_named(problem, cls):
@@ -44,6 +68,27 @@ def test_a_missing_part_is_named(problem, cls):
     """
     with pytest.raises(RegistrationError, match=problem):
         register(cls)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "problem"),
+    [
+        ("shows", "members", r'a tuple of names, got .members.\. Write, say: shows = \("name",\)'),
+        ("grants", None, "a tuple of names, got None"),
+        ("omit", (models.F("title"),), "a tuple of names"),
+        ("visibility_fields", {"owner": 1}, "a tuple of names"),
+        ("collections", ("project",), "a Mapping, got"),
+        ("annotations", None, "a Mapping, got None"),
+        ("where", {"status": "open"}, "a Q, got"),
+    ],
+)
+def test_options_have_their_kind_of_value(option, value, problem):
+    """
+    A value of another kind is refused, with an example.
+    """
+    wrong = kind(name="a.card", serializer_class=CardSerializer, **{option: value})
+    with pytest.raises(RegistrationError, match=f"`{option}` of Kind: expected {problem}"):
+        register(wrong)
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,16 @@ from model_utils.tracker import FieldTracker
 
 from ..exceptions import UnknownObjectTypeError
 from ..types.live_models import all_announcers
+from ..types.refusals import refusals
 from ..types.registry import object_types, owner_type, subscribable_names, types_of
 from ..types.shown_paths import EVERYTHING, shown_path
+
+
+@register()
+def types_are_registered(**_: Any) -> list[CheckMessage]:
+    """Check that each registration succeeded."""
+    hint = "Correct the class in live.py. Until then neither workers nor sockets start."
+    return [Error(str(error), hint=hint, id="pillarbox.E004") for error in refusals]
 
 
 @register(Tags.models)

@@ -20,7 +20,7 @@ class ExitCode(IntEnum):
     DONE = 0
     #: It succeeded in part, or found something that needs attention.
     FINDINGS = 1
-    #: The arguments are invalid, or the database isn't PostgreSQL or isn't migrated; nothing was done.
+    #: The arguments are invalid, or a setting, a migration or PostgreSQL is missing; nothing was done.
     USAGE = 2
     #: The database is away.
     AWAY = 3

@@ -18,6 +18,7 @@ from .live_models import register_announcer, unregister_announcer
 from .object_types import ObjectType
 from .own_type import OwnType
 from .parts import check_parts
+from .refusals import collected
 
 __all__ = [
     "OWN",
@@ -51,20 +52,23 @@ def register(cls: T) -> T:
     Register an object type: a class decorator. In a `models.py` it takes effect when all models are loaded.
 
     Raises RegistrationError if the name is invalid or taken, or as `check_parts` and `check_declaration` do.
+    While Django starts, the error is collected instead: `manage.py check` shows it.
     """
-    check_parts(cls)
-    kind = cls()
-    if kind.model._meta.apps.models_ready:
-        _register(kind)
-    else:
-        _early.append(kind)
+    with collected():
+        check_parts(cls)
+        kind = cls()
+        if kind.model._meta.apps.models_ready:
+            _register(kind)
+        else:
+            _early.append(kind)
     return cls
 
 
 def register_early() -> None:
     """Register the types that were declared before all models were loaded. Raises as `register` does."""
     while _early:
-        _register(_early.pop(0))
+        with collected():
+            _register(_early.pop(0))
 
 
 def _register(kind: ObjectType) -> None:
@@ -81,7 +85,9 @@ def _register(kind: ObjectType) -> None:
         *(name for known in _types.values() for name in known.collections),
     }
     if clash := sorted(taken & {kind.name, *kind.collections}):
-        raise RegistrationError(f"The object type {clash[0]} is registered already.")
+        raise RegistrationError(
+            f"The object type {clash[0]} is registered already: {type(kind).__name__} needs another name."
+        )
     check_declaration(kind)
     own = replace(kind.announcer(), guards=partial(guards, kind))
     announcers = [own, *kind.rights_announcers()]

@@ -4,21 +4,28 @@ import sys
 from argparse import RawDescriptionHelpFormatter
 from typing import Any
 
+from django.core.checks import ERROR
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DEFAULT_DB_ALIAS, ProgrammingError
 from django.db.backends.postgresql.psycopg_any import errors
 
+from ...checks.channel_layer import layer_reaches_other_processes
 from ...conf import pillarbox_settings
 from ...database import CONNECTION_ERRORS, NEEDS_POSTGRESQL, USE_POSTGRESQL, is_postgresql
-from ...exceptions import SecondSchemaError, TriggersError
+from ...exceptions import RegistrationError, SecondSchemaError, TriggersError
+from ...types.refusals import require_registrations
 from ..command_line import ExitCode, subcommands
 
+#: Subcommands that show what is wrong.
+INSPECTING = ("doctor", "stats")
+#: Subcommands that hand rows to the channel layer.
+PUBLISHING = ("drain", "run")
 CODES = """\
 exit codes:
   0    done
   1    done in part, or something was found that needs attention
-  2    invalid arguments, or the database is not PostgreSQL or not migrated; nothing was done
+  2    invalid arguments, or something is missing: a setting, a migration, PostgreSQL; nothing was done
   3    the database is away
   130  Ctrl-C; the operation is cancelled, and can be run again
 """
@@ -54,6 +61,7 @@ class Command(BaseCommand):
             raise CommandError(f"{NEEDS_POSTGRESQL} {USE_POSTGRESQL}", returncode=ExitCode.USAGE)
         try:
             pillarbox_settings()
+            _require_parts(subcommand)
             code = subcommands()[subcommand].run(options, self.stdout)
         except KeyboardInterrupt:
             code = ExitCode.INTERRUPTED
@@ -71,10 +79,19 @@ class Command(BaseCommand):
                 f"The database is not migrated: {words}. Run `manage.py migrate`.",
                 returncode=ExitCode.USAGE,
             ) from None
-        except ImproperlyConfigured as error:
+        except (ImproperlyConfigured, RegistrationError) as error:
             raise CommandError(str(error), returncode=ExitCode.USAGE) from None
         except CommandError as error:
             error.returncode = ExitCode.USAGE
             raise
         if code:
             sys.exit(code)
+
+
+def _require_parts(subcommand: str) -> None:
+    """Raise RegistrationError or ImproperlyConfigured if something is missing that a subcommand needs."""
+    if subcommand not in INSPECTING:
+        require_registrations()
+    for message in layer_reaches_other_processes() if subcommand in PUBLISHING else ():
+        if message.level >= ERROR and not message.is_silenced():
+            raise ImproperlyConfigured(f"{message.msg} {message.hint}")

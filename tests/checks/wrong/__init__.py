@@ -1,0 +1,1 @@
+"""An app whose registrations are refused."""
