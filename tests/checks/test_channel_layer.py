@@ -85,6 +85,10 @@ def test_in_debug_mode_a_layer_may_be_in_memory(settings):
         ([], ["redis://one.example", {"host": "two.example", "port": 7000}]),
         (["pillarbox.E110"], ["one.example"]),
         (["pillarbox.E110"], "redis://one.example"),
+        (["pillarbox.E110"], [1]),
+        (["pillarbox.E110"], ["redis://one.example?option=1"]),
+        (["pillarbox.E110"], [{"sentinels": [("one.example", 7000)]}]),
+        ([], [{"sentinels": [("one.example", 7000)], "master_name": "a"}]),
         (["pillarbox.W106"], [{"address": "redis://one.example", "socket_timeout": None}]),
         (["pillarbox.W106"], ["redis://one.example?socket_timeout=0"]),
     ],
@@ -98,9 +102,14 @@ def test_hosts(settings, expected, hosts):
     assert expected == ids(checks.layer_hosts_are_valid())
 
 
-def test_hosts_of_another_layer_are_not_checked(settings):
+def test_hosts_of_other_layers(settings):
     """
-    Only the hosts of our own layer class are checked.
+    The hosts of layers without Redis are unknown. Others may have hosts without a timeout.
     """
+    settings.DEBUG = True
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
     assert [] == checks.layer_hosts_are_valid()
+    other = {"BACKEND": "channels_redis.core.RedisChannelLayer"}
+    for expected, host in ([], "redis://one.example"), (["pillarbox.E110"], "one.example"):
+        settings.CHANNEL_LAYERS = {"default": {**other, "CONFIG": {"hosts": [host]}}}
+        assert expected == ids(checks.layer_hosts_are_valid())

@@ -2,15 +2,18 @@
 
 from typing import Any
 
-from channels_redis.utils import create_pool
+from channels_redis.core import RedisChannelLayer
+from channels_redis.pubsub import RedisPubSubChannelLayer
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, Warning, register  # noqa: A004
+from django.core.checks import ERROR, CheckMessage, Error, Warning, register  # noqa: A004
 
 from ..conf import pillarbox_settings
-from ..layer.addresses import layer_hosts, layer_settings
+from ..layer.addresses import UNUSABLE, layer_pools, layer_settings
 from ..layer.layers import NotificationChannelLayer, notification_layer
 from .settings import needs_settings
 
+#: Layers that have Redis hosts; the second is the base of ours.
+ON_REDIS = (RedisChannelLayer, RedisPubSubChannelLayer)
 IN_MEMORY = "channels.layers.InMemoryChannelLayer"
 #: The setting to write, for the alias of our layer.
 WANTED = (
@@ -49,20 +52,22 @@ def layer_reaches_other_processes(**_: Any) -> list[CheckMessage]:
 @register()
 @needs_settings
 def layer_hosts_are_valid(**_: Any) -> list[CheckMessage]:
-    """Check that the channel layer's hosts are valid, and that each has a timeout."""
-    # Other checks report a layer that can't be used, or isn't ours.
-    if layer_reaches_other_processes():
+    """Check that the channel layer's hosts are valid and, if the layer is ours, that each has a timeout."""
+    # Another check reports a layer that can't be used.
+    if any(message.level >= ERROR for message in layer_reaches_other_processes()):
         return []
-    found: list[CheckMessage] = []
+    layer = notification_layer()
     try:
-        hosts = [create_pool(host) for host in layer_hosts()]
-    except (ValueError, TypeError, LookupError) as error:
+        pools = layer_pools() if isinstance(layer, ON_REDIS) else []
+    except UNUSABLE as error:
         hint = 'A list: "redis://…", "rediss://…" or "unix://…", or dictionaries of redis-py\'s options.'
         text = f"The hosts of CHANNEL_LAYERS can't be used: {error}"
         return [Error(text, hint=hint, id="pillarbox.E110")]
-    for pool in hosts:
-        if pool.connection_kwargs.get("socket_timeout", 1) in {None, 0}:
-            text = "A Redis host of CHANNEL_LAYERS has no timeout."
-            hint = "Remove socket_timeout from its options: the layer sets one."
-            found.append(Warning(text, hint=hint, id="pillarbox.W106"))
-    return found
+    hint = "Remove socket_timeout from its options: the layer sets one."
+    text = "A Redis host of CHANNEL_LAYERS has no timeout."
+    return [
+        Warning(text, hint=hint, id="pillarbox.W106")
+        for pool in pools
+        if isinstance(layer, NotificationChannelLayer)
+        and pool.connection_kwargs.get("socket_timeout", 1) in {None, 0}
+    ]

@@ -2,11 +2,10 @@
 
 from typing import Any
 
-import redis
 from django.core.checks import CheckMessage, Error, Warning, register  # noqa: A004
 
 from ..conf import pillarbox_settings
-from ..layer.addresses import wake_up_host
+from ..layer.addresses import UNUSABLE, redis_client, wake_up_host
 from .channel_layer import layer_hosts_are_valid, layer_reaches_other_processes
 from .settings import needs_settings
 
@@ -32,8 +31,8 @@ def redis_can_be_reached(**_: Any) -> list[CheckMessage]:
 
 def _address(url: str) -> list[CheckMessage]:
     try:
-        redis.ConnectionPool.from_url(url)
-    except ValueError as error:
+        redis_client({"address": url})
+    except UNUSABLE as error:
         hint = 'PILLARBOX = {"REDIS_URL": "redis://localhost:6379/0"}, or "rediss://…" or "unix:///run/redis.sock"'
         return [Error(f"REDIS_URL can't be used: {error}", hint=hint, id="pillarbox.E202")]
     return []

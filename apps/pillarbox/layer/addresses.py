@@ -3,11 +3,14 @@
 from typing import Any
 
 import redis
-from channels_redis.utils import decode_hosts
+from channels_redis.utils import create_pool, decode_hosts
 from django.conf import settings
 from django.utils.module_loading import import_string
 
 from ..conf import pillarbox_settings
+
+#: The errors of options that can't be used.
+UNUSABLE = (ValueError, TypeError, LookupError, AttributeError)
 
 
 def layer_settings() -> dict[str, Any]:
@@ -21,7 +24,7 @@ def layer_hosts() -> list[dict[str, Any]]:
     """
     Return the options of each Redis host in the settings of our channel layer; empty if there is none.
 
-    Raises ValueError, TypeError or LookupError if they aren't a list of hosts.
+    Raises one of `UNUSABLE` if they aren't a list of hosts.
     """
     conf = layer_settings().get("CONFIG") or {}
     if not isinstance(conf, dict):
@@ -29,6 +32,14 @@ def layer_hosts() -> list[dict[str, Any]]:
     hosts = conf.get("hosts")
     decoded: list[dict[str, Any]] = decode_hosts(hosts) if hosts else []
     return decoded
+
+
+def layer_pools() -> list[Any]:
+    """Return a pool of connections for each host, unconnected. Raises one of `UNUSABLE`."""
+    pools = [create_pool(host) for host in layer_hosts()]
+    for pool in pools:
+        pool.make_connection()  # reads the other options
+    return pools
 
 
 def wake_up_host() -> dict[str, Any]:
@@ -41,7 +52,7 @@ def wake_up_host() -> dict[str, Any]:
         return {"address": url}
     try:
         first = next(iter(layer_hosts()), {})
-    except (ValueError, TypeError, LookupError):
+    except UNUSABLE:
         return {}
     return first if {"host", "address"} & first.keys() else {}
 
@@ -50,12 +61,13 @@ def redis_client(host: dict[str, Any], **limits: Any) -> redis.Redis:
     """
     Return a client of a host with its options, as `layer_hosts` has them. ``limits`` replace options.
 
-    Raises ValueError or TypeError if they can't be used.
+    Raises one of `UNUSABLE` if they can't be used.
     """
     given = {name: value for name, value in host.items() if name != "address"} | limits
-    if "address" in host:
-        return redis.Redis.from_url(host["address"], **given)
-    return redis.Redis(**given)
+    address = host.get("address")
+    client = redis.Redis.from_url(address, **given) if address else redis.Redis(**given)
+    client.connection_pool.make_connection()  # reads the other options
+    return client
 
 
 def broker_url() -> str:

@@ -16,7 +16,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from ..layer.addresses import redis_client, wake_up_host
+from ..layer.addresses import UNUSABLE, redis_client, wake_up_host
 from ..logs import get_logger
 from ..metrics.relay import ALREADY_REQUESTED, NOT_REQUESTED, REQUESTED
 from .breaker import Breaker
@@ -67,7 +67,7 @@ def request(key: str, using: str, send: Callable[[], Any]) -> None:
 
 def clear_request(key: str = KEY) -> None:
     """Clear the requested wake-up. Called before the outbox is read, so later commits request another."""
-    with suppress(ValueError):  # there is no Redis
+    with suppress(*UNUSABLE):  # there is no Redis
         try:
             _redis().delete(key)
         except redis.RedisError:

@@ -8,11 +8,17 @@ from channels.layers import get_channel_layer
 from django.conf import settings as django_settings
 
 from pillarbox.monitoring.doctor import layer
+from pillarbox.monitoring.doctor.checklist import checklist
+from pillarbox.monitoring.doctor.examination import examine
+from pillarbox.monitoring.doctor.findings import Severity
 from pillarbox.relay import celery_wake_ups
+from tests.ports import free_port
 from workers.app import app
 
 from .situations import found, one
 
+OURS = "pillarbox.layer.layers.NotificationChannelLayer"
+PLAIN = "channels_redis.core.RedisChannelLayer"
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
@@ -44,12 +50,53 @@ class TestLayer:
         }
         assert layer.loops_back().startswith("came back in ")
 
-    def test_missing(self, settings):
+    @pytest.mark.parametrize(
+        ("expected", "layers"),
+        [
+            ("E103", None),
+            ("E103", []),
+            ("E108", {"default": {"BACKEND": "nowhere.Layer"}}),
+            ("E108", {"default": {"BACKEND": OURS, "CONFIG": 7}}),
+            ("E108", {"default": {"BACKEND": PLAIN, "CONFIG": {"hosts": 7}}}),
+            ("E110", {"default": {"BACKEND": PLAIN, "CONFIG": {"hosts": ["one.example"]}}}),
+            ("E110", {"default": {"BACKEND": OURS, "CONFIG": {"hosts": ["one.example"]}}}),
+            ("E110", {"default": {"BACKEND": OURS, "CONFIG": {"hosts": [7]}}}),
+            ("E110", {"default": {"BACKEND": OURS, "CONFIG": {"hosts": [{"option": 1}]}}}),
+        ],
+    )
+    @pytest.mark.django_db(
+        transaction=True, databases=["default", "archive"]
+    )  # Django's own checks ask for the server's version
+    def test_settings_that_can_not_be_used(self, settings, expected, layers):
         """
-        A project without a channel layer is told so.
+        Of a layer that can't be made from its settings there is one finding, by the check of the settings.
         """
-        del settings.CHANNEL_LAYERS
-        assert "There is no channel layer." == one(layer.loops_back()).what
+        settings.CHANNEL_LAYERS = layers
+        named = ("settings", "redis", "redis-memory", "layer")
+        of_settings, *others = examine(check for check in checklist() if check.name in named)
+        (finding,) = (f for f in of_settings.findings if f.what[:13] == f"pillarbox.{expected[:3]}")
+        assert finding.what.startswith(f"pillarbox.{expected}: ")
+        assert [] == [finding for result in others for finding in result.findings]
+        assert ("layer", Severity.SKIPPED) == (others[-1].check, others[-1].severity)
+
+    def test_an_address_for_wake_ups_that_can_not_be_used(self, settings):
+        """
+        The same holds for an address of the Redis for wake-ups.
+        """
+        settings.PILLARBOX = settings.PILLARBOX | {"REDIS_URL": f"{django_settings.REDIS_URL}?no=1"}
+        of_settings, of_redis = examine(
+            check for check in checklist() if check.name in ("settings", "redis")
+        )
+        assert any("pillarbox.E202: " in finding.what for finding in of_settings.findings)
+        assert "needs settings" == of_redis.summary
+
+    def test_away(self, settings):
+        """
+        A server of another layer that doesn't answer is a finding.
+        """
+        host = {"host": "127.0.0.1", "port": free_port()}
+        settings.CHANNEL_LAYERS = {"default": {"BACKEND": PLAIN, "CONFIG": {"hosts": [host]}}}
+        assert "The channel layer can't be used: " in one(layer.loops_back()).what
 
     def test_a_user_with_few_rights(self, settings, restricted):
         """

@@ -10,7 +10,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DEFAULT_DB_ALIAS, ProgrammingError
 from django.db.backends.postgresql.psycopg_any import errors
 
-from ...checks.channel_layer import layer_reaches_other_processes
+from ...checks.channel_layer import layer_hosts_are_valid, layer_reaches_other_processes
 from ...conf import pillarbox_settings
 from ...database import CONNECTION_ERRORS, NEEDS_POSTGRESQL, USE_POSTGRESQL, is_postgresql
 from ...exceptions import RegistrationError, SecondSchemaError, TriggersError
@@ -92,6 +92,8 @@ def _require_parts(subcommand: str) -> None:
     """Raise RegistrationError or ImproperlyConfigured if something is missing that a subcommand needs."""
     if subcommand not in INSPECTING:
         require_registrations()
-    for message in layer_reaches_other_processes() if subcommand in PUBLISHING else ():
+    checks = [layer_reaches_other_processes, layer_hosts_are_valid]
+    found = [message for check in checks for message in check()]
+    for message in found if subcommand in PUBLISHING else ():
         if message.level >= ERROR and not message.is_silenced():
             raise ImproperlyConfigured(f"{message.msg} {message.hint}")

@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from django.db import connections
 
 from ...formats import one_line
-from .findings import Check, Finding, Outcome, Result, Severity
+from .findings import Check, Finding, Needs, Outcome, Result, Severity
 
 
 def examine(checks: Iterable[Check]) -> Iterator[Result]:
@@ -19,17 +19,16 @@ def examine(checks: Iterable[Check]) -> Iterator[Result]:
     """
     missing: set[str] = set()
     for check in checks:
-        if reasons := [name for name in check.needs if name in missing]:
-            result = Result(
-                check=check.name,
-                severity=Severity.SKIPPED,
-                summary=f"needs {', '.join(sorted(reasons))}",
-            )
-        else:
-            result = _result(check)
+        reasons = [name for name in check.needs if name in missing]
+        result = _skipped(check, *sorted(reasons)) if reasons else _result(check)
         if result.severity in {Severity.SKIPPED, Severity.FAIL}:
             missing.add(check.name)
         yield result
+
+
+def _skipped(check: Check, *reasons: str) -> Result:
+    summary = f"needs {', '.join(reasons)}"
+    return Result(check=check.name, severity=Severity.SKIPPED, summary=summary)
 
 
 def _result(check: Check) -> Result:
@@ -41,15 +40,17 @@ def _result(check: Check) -> Result:
     except Exception as error:  # noqa: BLE001  # the other checks must still run
         outcome = [_raised(error)]
     seconds = time.monotonic() - start
+    if isinstance(outcome, Needs):
+        return _skipped(check, outcome.check)
     if isinstance(outcome, str):
         return Result(check=check.name, severity=Severity.OK, summary=outcome, seconds=seconds)
     severity = max((finding.severity for finding in outcome), default=Severity.OK)
     return Result(check=check.name, severity=severity, findings=outcome, seconds=seconds)
 
 
-def _outcome(check: Check) -> Outcome:
+def _outcome(check: Check) -> Outcome | Needs:
     """Return the check's outcome. Raises TimeoutError after its time limit, or the check's own error."""
-    future: Future[Outcome] = Future()
+    future: Future[Outcome | Needs] = Future()
 
     def look() -> None:
         try:

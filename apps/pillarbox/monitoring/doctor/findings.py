@@ -41,6 +41,13 @@ class Finding:
         return Severity.FAIL if self.is_grave else Severity.WARN
 
 
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """The outcome of a check that needs what another check, of this name, reports as unusable."""
+
+    check: str
+
+
 #: A check returns its findings or, if all is well, a short description of what it saw.
 Outcome = str | list[Finding]
 
@@ -50,7 +57,7 @@ class Check:
     """A named check of one part of the system."""
 
     name: str
-    run: Callable[[], Outcome]
+    run: Callable[[], Outcome | Needs]
     #: Names of checks whose failure this check would only report again.
     needs: Collection[str] = ()
     #: Time limit.

@@ -5,11 +5,13 @@ import time
 import uuid
 from typing import TYPE_CHECKING, Any
 
+import redis
+
 from ...formats import milliseconds, number, one_line
 from ...layer.addresses import broker_url, layer_hosts
 from ...layer.layers import notification_layer
 from ...relay.celery_wake_ups import celery_app, queued
-from .findings import Finding, Outcome, findings_or
+from .findings import Finding, Needs, Outcome, findings_or
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -22,13 +24,19 @@ EACH = 8
 MANY_MESSAGES = 100
 
 
-def loops_back() -> Outcome:
+def loops_back() -> Outcome | Needs:
     """Check that messages come back from each host of the channel layer."""
-    if notification_layer() is None:
-        return [MISSING]
-    hosts = len(layer_hosts())
+    try:
+        layer, hosts = notification_layer(), len(layer_hosts())
+    except Exception:  # noqa: BLE001  # the layer's own class may raise anything
+        layer = None
+    if layer is None:
+        return Needs("settings")
     messages = EACH * hosts if hosts > 1 else 1
-    times = asyncio.run(_send_round_trips(messages))
+    try:
+        times = asyncio.run(_send_round_trips(layer, messages))
+    except (redis.RedisError, OSError) as error:
+        return [_unusable(error)]
     came = [seconds for seconds in times if seconds is not None]
     lost = [_lost(messages - len(came), messages)] if len(came) < messages else []
     return findings_or(lost, f"came back in {milliseconds(max(came, default=0.0), decimals=1)}")
@@ -49,8 +57,7 @@ def broker_answers(celery: "Celery | None" = None) -> Outcome:
     return findings_or(many, f"{where}, {number(messages)} waiting")
 
 
-async def _send_round_trips(messages: int) -> list[float | None]:
-    layer = notification_layer()
+async def _send_round_trips(layer: Any, messages: int) -> list[float | None]:
     return await asyncio.gather(*(_send_and_receive(layer, f"doctor.{i}") for i in range(messages)))
 
 
@@ -73,12 +80,13 @@ async def _send_and_receive(layer: Any, group: str) -> float | None:
         await layer.group_discard(group, channel)
 
 
-MISSING = Finding(
-    what="There is no channel layer.",
-    why="Sockets can't be served, and rows wait in the outbox.",
-    cure="Set CHANNEL_LAYERS, as the check of the settings says.",
-    is_grave=True,
-)
+def _unusable(error: Exception) -> Finding:
+    return Finding(
+        what=f"The channel layer can't be used: {one_line(error)}",
+        why="Sockets read notifications from the database, seconds late.",
+        cure="Start its server, or correct CHANNEL_LAYERS.",
+        is_grave=True,
+    )
 
 
 def _lost(lost: int, messages: int) -> Finding:

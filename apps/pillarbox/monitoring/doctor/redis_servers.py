@@ -10,10 +10,10 @@ from redis.retry import Retry
 
 from ...conf import pillarbox_settings
 from ...formats import megabytes, milliseconds, number, one_line
-from ...layer.addresses import layer_hosts, redis_client
+from ...layer.addresses import UNUSABLE, layer_hosts, redis_client
 from ..thresholds import CROWDED
 from .clocks import skew
-from .findings import Finding, Outcome, findings_or
+from .findings import Finding, Needs, Outcome, findings_or
 
 OLDEST = (6, 0)
 PROBE = "pillarbox:doctor"
@@ -23,18 +23,26 @@ QUICK = {"socket_timeout": 2.0, "socket_connect_timeout": 2.0, "retry": Retry(No
 
 
 def servers() -> dict[str, redis.Redis]:
-    """Return a client for each Redis in the settings, by its address without the password."""
+    """
+    Return a client for each Redis in the settings, by its address without the password.
+
+    Raises one of `UNUSABLE` if options of one can't be used.
+    """
     own = pillarbox_settings().REDIS_URL
     hosts = [*([{"address": own}] if own else []), *layer_hosts()]
     # Servers behind Sentinel are only tested by the check of the layer.
     return dict(_client(host) for host in hosts if "sentinels" not in host)
 
 
-def are_reachable() -> Outcome:
+def are_reachable() -> Outcome | Needs:
     """Check that each Redis can be reached and written, and is new enough."""
     findings: list[Finding] = []
     seen = []
-    for name, client in servers().items():
+    try:
+        known = servers()
+    except UNUSABLE:
+        return Needs("settings")
+    for name, client in known.items():
         try:
             start = time.monotonic()
             about = client.info("server")
