@@ -1,5 +1,10 @@
 """Numbers, durations, sizes and errors as text for operators. Pure functions."""
 
+from redis.exceptions import AskError, ClusterCrossSlotError, ClusterError, MovedError
+
+#: The errors of the nodes of a Redis Cluster, and what is said of it.
+OF_CLUSTERS = (AskError, ClusterCrossSlotError, ClusterError, MovedError)
+IN_CLUSTER = "is part of a Redis Cluster, which doesn't work here"
 #: From this duration on, tenths of a second are left out.
 LONG_SECONDS = 10.0
 
@@ -93,10 +98,19 @@ def one_line(error: BaseException) -> str:
     r"""
     Return an error's message in one line, or the name of its class if it has none.
 
+    The errors of a Redis Cluster, which name a slot at most, get a sentence.
+
     >>> one_line(OSError("refused\n  by the host")), one_line(TimeoutError())
     ('refused by the host', 'TimeoutError')
+    >>> one_line(MovedError("332 127.0.0.1:7001"))
+    "Redis is part of a Redis Cluster, which doesn't work here (MovedError: 332 127.0.0.1:7001)"
     """
-    return " ".join(str(error).split()) or type(error).__name__
+    text = " ".join(str(error).split()) or type(error).__name__
+    # Celery's errors of its broker have the errors of Redis as their cause.
+    for known in (error, error.__cause__):
+        if isinstance(known, OF_CLUSTERS):
+            return f"Redis {IN_CLUSTER} ({type(known).__name__}: {text})"
+    return text
 
 
 def _separated(digits: str) -> str:

@@ -3,8 +3,10 @@
 import threading
 
 import pytest
+from celery import Celery
 
-from pillarbox.relay import wake_ups
+from pillarbox.relay import celery_wake_ups, wake_ups
+from pillarbox.relay.breaker import Breaker
 from tests.ports import free_port
 from tests.redis_servers import needs_redis_server, redis_server
 from tests.waiting import PATIENCE, wait_until
@@ -12,9 +14,10 @@ from tests.waiting import PATIENCE, wait_until
 
 @pytest.fixture(autouse=True)
 def none_requested():
-    """Clear the requested wake-up, before and after."""
+    """Clear the requested wake-up, before and after, when the settings are as they were."""
     wake_ups.clear_request()
     yield
+    wake_ups._redis.cache_clear()
     wake_ups.clear_request()
 
 
@@ -124,3 +127,27 @@ def test_a_listener_connects_again(settings):
     thread.join(PATIENCE)
     assert not thread.is_alive()
     listener.close()
+
+
+@needs_redis_server
+@pytest.mark.parametrize("is_celerys", [False, True])
+def test_a_cluster_is_called_by_its_name(settings, caplog, monkeypatch, tmp_path, is_celerys):
+    """
+    The log says that Redis is part of a cluster, also if it is Celery's broker.
+    """
+    port = free_port()
+    url = f"redis://127.0.0.1:{port}"
+    settings.PILLARBOX = settings.PILLARBOX | {"REDIS_URL": url}
+    monkeypatch.setattr(wake_ups, "_breaker", Breaker())
+    wake_ups._redis.cache_clear()
+    with (
+        redis_server(tmp_path, port, port=str(port), cluster_enabled="yes"),
+        Celery("project", broker=url, set_as_current=False) as celery,
+    ):
+        if is_celerys:
+            wake_ups.unless_away(lambda: celery_wake_ups.send(celery, celery_wake_ups.DRAIN))
+        else:
+            wake_ups.wake_up("default")
+    (record,) = caplog.records
+    assert "No worker is woken: Redis is part of a Redis Cluster, which" in record.getMessage()
+    assert "(ClusterDownError: " in record.getMessage()

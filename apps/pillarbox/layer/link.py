@@ -13,6 +13,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
 from ..deadlines import sleep
+from ..formats import one_line
 from ..logs import get_logger
 from .cancellation import end, is_task_cancelled
 from .names import Names
@@ -129,7 +130,9 @@ class Link:
                 await self._session()
             except Exception as error:  # noqa: BLE001  # a new connection is the answer to any error
                 if not self._away:
-                    logger.warning("Redis is away: %s", error, extra={"action": "redis_away"})
+                    logger.warning(
+                        "Redis is away: %s", one_line(error), extra={"action": "redis_away"}
+                    )
             self._away = True
             self._names.forget_connection()
             # Jitter, so that the processes of a site don't reconnect all at once.

@@ -32,9 +32,11 @@ class Sweeps:
         try:
             celery_wake_ups.send_unless_queued(celery, task, most=0 if is_sweep else 1)
         except Exception as error:  # noqa: BLE001  # brokers have their own errors; the next sweep is due soon
-            if not self._broker.is_open:
-                logger.warning("The broker is away: %s", error, extra={"action": "broker_away"})
+            is_first = not self._broker.is_open
             self._broker.fail(error)
+            if is_first:
+                why = self._broker.why
+                logger.warning("The broker is away: %s", why, extra={"action": "broker_away"})
             return
         self._broker.succeed()
         if is_sweep:

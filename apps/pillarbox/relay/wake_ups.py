@@ -89,7 +89,7 @@ def unless_away(request: Callable[[], None]) -> None:
     except Exception as error:  # noqa: BLE001  # the save is committed, and the sweep finds its rows
         NOT_REQUESTED.inc()
         _breaker.fail(error)
-        logger.warning("No worker is woken: %s", error, extra={"action": "no_wake_up"})
+        logger.warning("No worker is woken: %s", _breaker.why, extra={"action": "no_wake_up"})
     else:
         _breaker.succeed()
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable
 
+from ..formats import one_line
 from ..layer.layers import OWN, notification_layer
 from ..logs import get_logger
 
@@ -46,6 +47,8 @@ async def layer_answers(call: Awaitable[None]) -> bool:
     try:
         await call
     except Exception as error:  # noqa: BLE001  # other layers may raise anything
-        logger.warning("The channel layer is away: %r", error, extra={"action": "layer_away"})
+        logger.warning(
+            "The channel layer is away: %s", one_line(error), extra={"action": "layer_away"}
+        )
         return False
     return True

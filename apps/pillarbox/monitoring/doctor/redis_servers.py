@@ -9,7 +9,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from ...conf import pillarbox_settings
-from ...formats import megabytes, milliseconds, number, one_line
+from ...formats import IN_CLUSTER, megabytes, milliseconds, number, one_line
 from ...layer.addresses import UNUSABLE, layer_hosts, redis_client
 from ..thresholds import CROWDED
 from .clocks import skew
@@ -112,7 +112,7 @@ def _unusable(name: str, error: redis.RedisError) -> Finding:
 
 def _is_cluster(name: str) -> Finding:
     return Finding(
-        what=f"Redis at {name} is part of a Redis Cluster, which doesn't work here.",
+        what=f"Redis at {name} {IN_CLUSTER}.",
         why="A node of a cluster refuses the keys of other nodes, so workers aren't woken.",
         cure="Name a Redis that is no cluster, alone or behind Sentinel. For more throughput, list several "
         "as hosts of the channel layer: it spreads streams over them.",
