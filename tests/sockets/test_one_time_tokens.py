@@ -3,6 +3,7 @@
 from base64 import b64encode
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from hashlib import sha256
 
 import pytest
 from django.conf import settings as django_settings
@@ -10,11 +11,13 @@ from django.core.cache import cache
 from django.db import DEFAULT_DB_ALIAS, connections, transaction
 from django.db.models import F
 from django.test import Client
+from django.views.debug import ExceptionReporter, SafeExceptionReporterFilter
 from rest_framework.authtoken.models import Token
+from rest_framework.request import Request
 from rest_framework.test import APIClient
 
 from pillarbox.models import OneTimeToken
-from pillarbox.sockets.access.one_time_tokens import take
+from pillarbox.sockets.access.one_time_tokens import _encrypted, make_token, take
 from pillarbox.stream.retention import prune
 from tests.communicators import connected, drain, in_thread
 from tests.database import wait_for_a_waiting_lock
@@ -167,6 +170,54 @@ def test_one_of_two_that_race_takes_a_token(demo):
             late = other.submit(take_late)
             wait_for_a_waiting_lock()
         assert late.result(PATIENCE) is None
+
+
+class TestForgery:
+    """Who can write to the database, but doesn't know `SECRET_KEY`, opens no socket."""
+
+    def test_of_a_changed_row(self, demo):
+        """
+        Every bit is signed. The token is used up.
+        """
+        token = by_session(demo)[0].json()["token"]
+        row = OneTimeToken.objects.get()
+        (first, *rest) = bytes(row.sealed)
+        row.sealed = bytes([first ^ 1, *rest])
+        row.save()
+        with transaction.atomic():
+            assert take(token) is None
+        assert not OneTimeToken.objects.exists()
+
+    def test_of_a_row_of_ones_own(self, settings, demo):
+        """
+        Its content, though made as here, has another signature.
+        """
+        settings.SECRET_KEY, known = "another", settings.SECRET_KEY
+        token = by_session(demo)[0].json()["token"]
+        settings.SECRET_KEY = known
+        with transaction.atomic():
+            assert take(token) is None
+
+    def test_by_the_content_of_another_row(self, demo, other):
+        """
+        Its signature is for one row, even if its token is known.
+        """
+        token, known = (by_session(user)[0].json()["token"] for user in (demo, other))
+        rows = {row.digest: row for row in OneTimeToken.objects.all()}
+        own, theirs = (rows[sha256(one.encode()).hexdigest()] for one in (known, token))
+        theirs.sealed = _encrypted(_encrypted(bytes(own.sealed), known), token)
+        theirs.save()
+        with transaction.atomic():
+            assert take(token) is None
+
+    def test_after_a_new_secret_key(self, settings, demo):
+        """
+        A token of before is valid as long as Django accepts the older key.
+        """
+        token = by_session(demo)[0].json()["token"]
+        settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = "another", [settings.SECRET_KEY]
+        with transaction.atomic():
+            assert take(token)[0] == str(demo.pk)
 
 
 class TestSubprotocol:
@@ -344,3 +395,25 @@ class TestFirstFrame:
         """
         async with awaiting() as socket:
             assert await socket.sent_nothing_more()
+
+
+def test_an_error_report_shows_no_credentials(rf, demo, settings):
+    """
+    If a token can't be made, Django's report has neither the token nor the session among the variables.
+    """
+    settings.DEBUG = False
+    browser = Client()
+    browser.force_login(demo)
+    request = Request(rf.post(URL))
+    request.session, request.user = browser.session, demo
+    settings.PILLARBOX = settings.PILLARBOX | {"ONE_TIME_TOKEN_SECONDS": 10**18}
+    with pytest.raises(OverflowError) as raised:
+        make_token(request)
+    failed = rf.get("/")
+    failed.exception_reporter_filter = SafeExceptionReporterFilter()
+    reporter = ExceptionReporter(failed, raised.type, raised.value, raised.tb)
+    frames = reporter.get_traceback_data()["frames"]
+    (shown,) = (dict(frame["vars"]) for frame in frames if frame["function"] == "make_token")
+    assert {"token", "credentials", "content"} <= {*shown}
+    assert request.session.session_key not in str(shown)
+    assert all("*****" in value for value in shown.values())

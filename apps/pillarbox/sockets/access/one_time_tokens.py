@@ -1,4 +1,10 @@
-"""One-time tokens: each opens one socket, with the credentials of the request that has fetched it."""
+"""
+One-time tokens: each opens one socket, with the credentials of the request that has fetched it.
+
+The database has a digest of the token, and the credentials, signed by Django's `Signer` and then encrypted
+with a key stream of SHAKE-256. Its key is the token, 256 random bits for one message, so none is used twice.
+So a row can be read with the token only, and written with `SECRET_KEY` only.
+"""
 
 import json
 import secrets
@@ -8,8 +14,10 @@ from hashlib import sha256, shake_256
 from typing import Any
 
 from django.contrib.auth import SESSION_KEY
+from django.core.signing import BadSignature, Signer
 from django.db import DEFAULT_DB_ALIAS
 from django.db.models.functions import Now
+from django.views.decorators.debug import sensitive_variables
 from rest_framework.authentication import BasicAuthentication, TokenAuthentication
 from rest_framework.request import Request
 
@@ -30,23 +38,26 @@ KINDS: dict[str, Any] = {
 }
 
 
+@sensitive_variables()
 def make_token(request: Request) -> str:
     """Return a new token, which stands for the user of an authenticated request and its credentials."""
     token, credentials = secrets.token_urlsafe(32), _credentials_of(request)
     content = [str(request.user.pk), type(credentials).__name__, asdict(credentials)]
     OneTimeToken.objects.using(DEFAULT_DB_ALIAS).create(
         digest=_digest(token),
-        sealed=_sealed(json.dumps(content, default=_text).encode(), token),
+        sealed=_encrypted(_signer(token).sign(json.dumps(content, default=_text)).encode(), token),
         expires_at=Now() + timedelta(seconds=pillarbox_settings().ONE_TIME_TOKEN_SECONDS),
     )
     return token
 
 
+@sensitive_variables()
 def take(token: str) -> tuple[str, Credentials] | None:
     """
     Use a token up, and return its user's primary key, as text, and the credentials that it stands for.
 
-    Returns None if it is unknown, used or expired. Commit the transaction afterwards, or it stays valid.
+    Returns None if it is unknown, used or expired, or if its row is forged. Commit the transaction
+    afterwards, or it stays valid.
     """
     # Of several that take it at once, one locks the row. The others wait, and then find none.
     rows = OneTimeToken.objects.using(DEFAULT_DB_ALIAS).select_for_update()
@@ -54,7 +65,11 @@ def take(token: str) -> tuple[str, Credentials] | None:
     if row is None:
         return None
     row.delete(using=DEFAULT_DB_ALIAS)
-    user_pk, kind, values = json.loads(_sealed(bytes(row.sealed), token))
+    try:
+        content = _signer(token).unsign(_encrypted(bytes(row.sealed), token).decode("latin1"))
+    except BadSignature:
+        return None
+    user_pk, kind, values = json.loads(content)
     if kind == RequestCredentials.__name__:
         scope = values["scope"]
         scope["headers"] = [tuple(map(_bytes, it)) for it in scope["headers"]]
@@ -101,7 +116,12 @@ def _digest(token: str) -> str:
     return sha256(token.encode(errors="replace")).hexdigest()
 
 
-def _sealed(content: bytes, token: str) -> bytes:
-    """Encrypt or decrypt a content with a key stream made of its token, which is random and used once."""
+def _signer(token: str) -> Signer:
+    """Return a signer for the row of a token, so that a signature is worth nothing in another row."""
+    return Signer(salt=f"{__name__}.{_digest(token)}")
+
+
+def _encrypted(content: bytes, token: str) -> bytes:
+    """Encrypt or decrypt a content with a key stream made of its token."""
     stream = shake_256(token.encode()).digest(len(content))
     return bytes(one ^ other for one, other in zip(content, stream, strict=True))
