@@ -342,5 +342,5 @@ def test_all_tables_of_an_object(name):
     """
     With multi-table inheritance, the rows of an object's other types are erased with it, but no other rows.
     """
-    assert {"item", "book"} == {*subject_of(name, 1).object_types}
-    assert ["ticket"] == subject_of("ticket", 1).object_types
+    assert {"item:1", "book:1"} == {*subject_of(name, 1).names}
+    assert ["ticket:1"] == subject_of("ticket", 1).names

@@ -1,4 +1,4 @@
-"""Erasures: what the outbox keeps of an object is blanked in batches, with entries in the admin's log."""
+"""Erasures: what the outbox keeps of objects is blanked in batches, with entries in the admin's log."""
 
 import time
 from collections import defaultdict
@@ -23,7 +23,7 @@ PATIENCE = 8
 
 class Erasure:
     """
-    The erasure of what the outbox keeps of an object.
+    The erasure of what the outbox keeps of some objects.
 
     Each batch is a transaction of its own, so a second erasure continues one that was killed.
     """
@@ -69,23 +69,25 @@ class Erasure:
             yield self.erased
 
     def _log(self, message: str, details: str, by: Any) -> None:
-        subject, by_pk = self.subject, None if by is None else by.pk
-        log_on_stream(subject.stream, f"{message}: {details}", by_pk, using=subject.using)
-        extra = {"action": "erasure", "stream": subject.stream, "by": by_pk}
-        logger.info(message, extra={**extra, "rows": self.erased, "left": self.left})
+        by_pk = None if by is None else by.pk
+        for stream in self.subject.streams:
+            log_on_stream(stream, f"{message}: {details}", by_pk, using=self.subject.using)
+            extra = {"action": "erasure", "stream": stream, "by": by_pk}
+            logger.info(message, extra={**extra, "rows": self.erased, "left": self.left})
 
 
-def erase(object_type: str, pk: Any, *, by: Any = None, reason: str = "") -> Erasure:
+def erase(object_type: str, *pks: Any, by: Any = None, reason: str = "") -> Erasure:
     """
-    Erase what the outbox keeps of an object, which may be deleted already; return the counts.
+    Erase what the outbox keeps of objects, which may be deleted already; return the counts.
 
     ``erase("ticket", 17)`` blanks payloads, images and error messages of the object's rows in all streams,
-    and ``erase("me", user.pk)`` those of a user's own stream. Subscribers who resume see the offsets as
+    and ``erase("me", user.pk)`` those of a user's own stream. Included are the rows of objects that show
+    these objects at present, by ``shows`` of their types. Subscribers who resume see the offsets as
     `skipped`. Call it after the commit that deletes the object. The admin's log gets entries if the user
     ``by`` is given. Raises UnknownObjectTypeError for a type that isn't registered or a key that its
     objects can't have, RuntimeError in a transaction, and ShardBusyError like `cancel_rendering`.
     """
-    erasure = Erasure(subject_of(object_type, pk))
+    erasure = Erasure(subject_of(object_type, *pks))
     for _ in erasure.carry_out(by=by, reason=reason):
         pass
     return erasure

@@ -1,4 +1,4 @@
-"""The rows that hold something of an object, and the statements that blank them."""
+"""The rows that hold something of an erasure's objects, and the statements that blank them."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -17,14 +17,15 @@ from .subject import Subject
 #: Rows blanked in one transaction. A shard isn't numbered meanwhile, which takes some milliseconds.
 BATCH = 500
 
-# Ends of rights are left out: they have only keys, and sockets need them.
+# Ends of rights are left out: they have only keys, and sockets need them. PostgreSQL looks names up in a hash
+# table; joined with thousands of them, it may compare each row with each.
 ABOUT = f"""
-object_type = ANY(%(types)s) AND object_id = %(key)s AND lookup = '' AND shard < {RIGHTS_SHARD}
+object_type || ':' || object_id = ANY(string_to_array(%(names)s, E'\\n'))
+AND lookup = '' AND shard < {RIGHTS_SHARD}
 """
+HAS_PAYLOAD = "payload::text <> ALL(string_to_array(%(bare)s, E'\\n'))"
 HOLDING = f"""
-{ABOUT} AND (
-    payload <> ALL(%(bare)s::jsonb[]) OR image IS NOT NULL OR error_message <> '' OR error_traceback <> ''
-)
+{ABOUT} AND ({HAS_PAYLOAD} OR image IS NOT NULL OR error_message <> '' OR error_traceback <> '')
 """
 # A replay's row is as old as the row that it repeats.
 NEXT = f"""
@@ -44,7 +45,7 @@ SELECT shard, array_agg(id) FROM {OUTBOX} WHERE {UNRENDERED.sql} AND {ABOUT} GRO
 # and no later claim equals that one.
 BLANK = f"""
 WITH free AS MATERIALIZED (
-    SELECT id AS pk, coalesce(payload <> ALL(%(bare)s::jsonb[]), false) AS has_payload FROM {OUTBOX}
+    SELECT id AS pk, coalesce({HAS_PAYLOAD}, false) AS has_payload FROM {OUTBOX}
     WHERE id = ANY(%(pks)s) AND ({PENDING.sql}) = %(is_pending)s FOR NO KEY UPDATE SKIP LOCKED
 )
 UPDATE {OUTBOX} AS row SET
@@ -67,7 +68,7 @@ WHERE known.rows = '{{}}' OR known.rows && %s::bigint[]
 
 
 class Held(NamedTuple):
-    """A row that holds something of an object."""
+    """A row that holds something of an erasure's objects."""
 
     pk: int
     shard: int
@@ -75,7 +76,7 @@ class Held(NamedTuple):
 
 
 class Count(NamedTuple):
-    """The number of rows that hold something of an object, by state."""
+    """The number of rows that hold something of an erasure's objects, by state."""
 
     #: Published or obsolete.
     published: int
@@ -84,14 +85,14 @@ class Count(NamedTuple):
 
 
 def count(subject: Subject) -> Count:
-    """Return how many rows hold something of an object. It reads the whole outbox."""
+    """Return how many rows hold something of the objects. It reads the whole outbox."""
     with connections[subject.using].cursor() as cursor:
         cursor.execute(COUNT, _values(subject))
         return Count._make(cursor.fetchone())
 
 
 def held_batches(subject: Subject, *, last: int) -> Iterator[list[Held]]:
-    """Yield batches of the rows up to ``last`` that hold something of an object, by primary key."""
+    """Yield batches of the rows up to ``last`` that hold something of the objects, by primary key."""
     after = 0
     while batch := _next(subject, after, last):
         yield batch
@@ -100,9 +101,9 @@ def held_batches(subject: Subject, *, last: int) -> Iterator[list[Held]]:
 
 def cancel_rendering(subject: Subject) -> None:
     """
-    Cancel the rendering of the object's rows; they are rendered again, as the object is then.
+    Cancel the rendering of the objects' rows; they are rendered again, as the objects are then.
 
-    A process that renders them now may have read the object before it was deleted. Raises RuntimeError in a
+    A process that renders them now may have read an object before it was deleted. Raises RuntimeError in a
     transaction, and ShardBusyError if another process holds a record for long.
     """
     using = subject.using
@@ -151,11 +152,7 @@ def _next(subject: Subject, after: int, last: int) -> list[Held]:
 
 
 def _blank(subject: Subject, pks: Sequence[int], *, is_pending: bool) -> int:
-    values: dict[str, Any] = {
-        "pks": list(pks),
-        "is_pending": is_pending,
-        "bare": subject.bare_payloads,
-    }
+    values = {**_values(subject), "pks": list(pks), "is_pending": is_pending}
     with connections[subject.using].cursor() as cursor:
         cursor.execute(BLANK, values)
         return int(cursor.rowcount)
@@ -175,8 +172,4 @@ def _unclaimed(shard: int, pks: Sequence[int], using: str) -> list[int]:
 
 
 def _values(subject: Subject) -> dict[str, Any]:
-    return {
-        "types": subject.object_types,
-        "key": subject.object_id,
-        "bare": subject.bare_payloads,
-    }
+    return {"names": "\n".join(subject.names), "bare": "\n".join(subject.bare_payloads)}

@@ -1,4 +1,4 @@
-"""The object whose rows are erased, by all names under which it is announced."""
+"""The objects whose rows are erased, by all names under which they are announced."""
 
 import json
 from dataclasses import dataclass
@@ -10,41 +10,46 @@ from django.db import models, router
 from ..exceptions import UnknownObjectTypeError
 from ..types.groups import stream_for
 from ..types.registry import OWN, ObjectType, object_type, object_types
+from .showing import objects_showing, topmost
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Subject:
-    """The object whose rows are erased."""
+    """The objects whose rows are erased: those that were asked for, and those that show them."""
 
-    #: The types of its model. With multi-table inheritance also those of the other tables of the same object.
-    object_types: list[str]
-    #: The primary key as text.
-    object_id: str
-    #: For each type, the payload that has only the public id, as JSON text. It holds nothing to erase.
+    #: Each with its types: ``ticket:17``. With multi-table inheritance also the types of the other tables.
+    names: list[str]
+    #: For each name, the payload that has only the public id, as JSON text. It holds nothing to erase.
     bare_payloads: list[str]
-    #: The stream of its own, under the name that was asked for.
-    stream: str
-    #: The database with its rows.
+    #: The objects' own streams, under the name that was asked for.
+    streams: list[str]
+    #: How many objects show them.
+    showing: int
+    #: The database with the rows.
     using: str
 
 
-def subject_of(name: str, pk: Any) -> Subject:
+def subject_of(name: str, *pks: Any) -> Subject:
     """
-    Return the object of a type, or a user as ``me``, by primary key. The object may be deleted already.
+    Return objects of a type, or users as ``me``, by primary key. They may be deleted already.
 
-    Raises UnknownObjectTypeError if the type isn't registered, or if its objects can't have this key.
+    Raises UnknownObjectTypeError if the type isn't registered, or if its objects can't have such a key.
     """
     kind = object_type(name)
-    key = primary_key(kind, pk)
-    if key is None:
-        raise UnknownObjectTypeError(f"No {name} has the primary key {pk!r}.")
-    kinds = [one for one in (OWN, *object_types()) if _topmost(one.model) is _topmost(kind.model)]
+    using = router.db_for_write(kind.model)
+    keys = [primary_key(kind, pk) for pk in pks]
+    if None in keys:
+        raise UnknownObjectTypeError(f"No {name} has the primary key {pks[keys.index(None)]!r}.")
+    showing = list(objects_showing(kind.model, keys, using))
+    rows = [*((kind.model, key) for key in keys), *showing]
+    names = [(one, key) for model, key in rows for one in _types(model)]
     return Subject(
-        object_types=[one.name for one in kinds],
-        object_id=str(key),
-        bare_payloads=[json.dumps({"id": one.public_id(key)}) for one in kinds],
-        stream=stream_for(name, key),
-        using=router.db_for_write(kind.model),
+        names=[f"{one.name}:{key}" for one, key in names],
+        # As PostgreSQL writes it.
+        bare_payloads=[json.dumps({"id": one.public_id(key)}) for one, key in names],
+        streams=[stream_for(name, key) for key in keys],
+        showing=len(showing),
+        using=using,
     )
 
 
@@ -56,8 +61,5 @@ def primary_key(kind: ObjectType, text: Any) -> Any:
         return None
 
 
-def _topmost(model: type[models.Model]) -> type[models.Model]:
-    """Return the topmost ancestor whose primary keys are the model's, by multi-table inheritance."""
-    while (relation := model._meta.pk.remote_field) is not None and relation.parent_link:
-        model = relation.model
-    return model
+def _types(model: type[models.Model]) -> list[ObjectType]:
+    return [one for one in (OWN, *object_types()) if topmost(one.model) is topmost(model)]

@@ -69,6 +69,28 @@ class TestErase:
         assert counts == facts("erase", "ticket", "1", "--dry-run")
         assert 0 == erased()
 
+    def test_several_objects(self, demo):
+        """
+        Each has entries in the admin's log.
+        """
+        published(1), published(2, object_id="2"), published(3, object_id="3")
+        words = "2 rows hold something of ticket:1, ticket:3: 2 published, 0 pending, 0 failed.\n"
+        assert (words, 0) == outbox("erase", "ticket", "1", "3", "--dry-run")
+        assert {"erased": 2, "left": 0} == facts("erase", "ticket", "1", "3", *BY, "--yes")
+        assert ["ticket:1", "ticket:1", "ticket:3", "ticket:3"] == sorted(
+            entry.object_id for entry in LogEntry.objects.all()
+        )
+
+    def test_objects_that_show_it(self, project, demo):
+        """
+        It says how many there are. Their rows are erased, too.
+        """
+        published(1, object_type="project", object_id=str(project.pk))
+        text, _ = outbox("erase", "--user", str(demo.pk), "--dry-run")
+        assert f"something of me:{demo.pk}, and of objects that show it (1): 1 published" in text
+        outbox("erase", "--user", str(demo.pk), *BY, "--yes")
+        assert not NotificationOutbox.objects.filter(payload=SECRET).exists()
+
     def test_says_what_is_left(self, demo, settings):
         """
         Rows that another transaction keeps locked are left: it says so, with exit code 1.
@@ -89,6 +111,7 @@ class TestErase:
             ([], "Expected either TYPE and ID"),
             (["ticket"], "Expected either TYPE and ID"),
             (["ticket", "1", "--user", "1"], "Expected either TYPE and ID"),
+            (["ticket", "--user", "1"], "Expected either TYPE and ID"),
             (["ghost", "1"], "'ghost' is not registered"),
             (["ticket", "1x"], "No ticket has the primary key '1x'."),
             (["--user", "demo"], "No me has the primary key 'demo'."),

@@ -15,21 +15,21 @@ from ..command_line import ExitCode, confirm, operator, reason
 from ..progress import Progress
 
 HELP = """
-Erase what the outbox keeps of an object or of a user, for example after a request for deletion.
+Erase what the outbox keeps of objects or of a user, for example after a request for deletion.
 
   manage.py pillarbox erase ticket 17 --dry-run
-  manage.py pillarbox erase ticket 8Kx2Q --by ann --reason "request 4711"
+  manage.py pillarbox erase ticket 8Kx2Q 9Lz3R --by ann --reason "request 4711"
   manage.py pillarbox erase --user 5 --by ann --reason "request 4712"
 
 Delete or change the object first: the outbox announces what its table has. Payloads, images and error
-messages of its rows are blanked in all streams, pending rows included. Rows and offsets stay: subscribers
-who resume see the offsets as `skipped`. A deletion that shows only the id stays as it is, so that clients
-still learn of it. An erased row can't be replayed as recorded.
+messages of its rows are blanked in all streams, pending rows included, and those of other objects that show
+it at present. Rows and offsets stay: subscribers who resume see the offsets as `skipped`. A deletion that
+shows only the id stays as it is, so that clients still learn of it. An erased row can't be replayed as
+recorded.
 
---user erases the user's own stream, `me`, and the user as an object, if users are live. It doesn't erase
-rows of other objects that show the user, nor does the first form erase those that include the object: erase
-those objects, too. What backups, the write-ahead log, logs and clients keep is not erased. See "Erase what
-the outbox keeps" in the documentation.
+--user erases the user's own stream, `me`, and the user as an object, if users are live. Objects that showed
+an object in the past aren't found, as those of a deleted one: erase them, too. What backups, the write-ahead
+log, logs and clients keep is not erased. See "Erase what the outbox keeps" in the documentation.
 
 It reads the whole outbox, and blanks it in small transactions, so nobody waits. It can be stopped and run
 again at any time. Exits with 1 if workers or others used some of the rows for so long that they are left.
@@ -41,7 +41,7 @@ def add_arguments(parser: CommandParser) -> None:
     which = parser.add_argument_group("what")
     which.add_argument("object_type", nargs="?", metavar="TYPE", help="such as ticket")
     which.add_argument(
-        "object_id", nargs="?", metavar="ID", help="its primary key, or its public id"
+        "object_ids", nargs="*", metavar="ID", help="its primary key, or its public id"
     )
     which.add_argument("--user", metavar="KEY", help="a user's primary key, instead of TYPE and ID")
     how = parser.add_argument_group("how")
@@ -82,13 +82,13 @@ def run(options: Mapping[str, Any], stdout: OutputWrapper) -> int:
 
 
 def _subject(options: Mapping[str, Any]) -> Subject:
-    name, text, user = options["object_type"], options["object_id"], options["user"]
-    if (user is None) != (text is not None):
+    name, texts, user = options["object_type"], options["object_ids"], options["user"]
+    if (user is None) != bool(texts) or (user is not None and name):
         raise CommandError("Expected either TYPE and ID, such as ticket 17, or --user KEY.")
     try:
-        return (
-            subject_of(OWN.name, user) if user is not None else subject_of(name, _key(name, text))
-        )
+        if user is not None:
+            return subject_of(OWN.name, user)
+        return subject_of(name, *(_key(name, text) for text in texts))
     except UnknownObjectTypeError as error:
         raise CommandError(str(error)) from None
 
@@ -105,7 +105,10 @@ def _key(name: str, text: str) -> Any:
 
 
 def _sentence(found: Count, subject: Subject) -> str:
+    objects = ", ".join(subject.streams)
+    if subject.showing:
+        objects += f", and of objects that show it ({subject.showing})"
     return (
-        f"{sum(found)} rows hold something of {subject.stream}: {found.published} published,"
+        f"{sum(found)} rows hold something of {objects}: {found.published} published,"
         f" {found.pending} pending, {found.failed} failed."
     )
