@@ -1,6 +1,11 @@
 """Tests of sockets whose user an authentication class of DRF knows."""
 
+import math
+import time
+from types import SimpleNamespace
+
 import pytest
+from django.core import signing
 from django.core.exceptions import PermissionDenied
 from rest_framework.authentication import (
     BaseAuthentication,
@@ -8,7 +13,9 @@ from rest_framework.authentication import (
     TokenAuthentication,
 )
 from rest_framework.exceptions import APIException, NotAuthenticated
+from rest_framework.request import Request
 
+from pillarbox.sockets.access.rest_authentication import expiry_of
 from pillarbox.sockets.housekeeping.recurring import housekeeping
 from tests.communicators import connected, drain, in_thread, signed_in, statements_of, token_of
 from tests.sockets.claims import ClaimsAuthentication, DeviceAuthentication, claims_of, device_of
@@ -106,6 +113,25 @@ class TestClasses:
         async with connected(bearer(claims_of(demo, PATIENCE))) as socket:
             await socket.receive()
             assert await ends(socket, how, demo)
+
+    async def test_claims_that_expire_end_the_socket(self, settings, demo):
+        """
+        The classes are asked again then, and not only after ``REAUTHORISE_SECONDS``.
+        """
+        settings.PILLARBOX = settings.PILLARBOX | {"REAUTHORISE_SECONDS": 1000}
+        claims = claims_of(demo, PATIENCE)
+        headers = [(b"authorization", f"Bearer {claims}".encode())]
+        async with connected(headers) as socket:
+            await socket.receive()
+            (served,) = housekeeping().sockets
+            assert signing.loads(claims)["exp"] == served.access.ask_again_at
+            served.access.ask_again_at = time.time()
+            await housekeeping().check_clients()
+            assert await socket.answers()  # the class still accepts them
+            assert math.inf == served.access.ask_again_at
+            settings.SECRET_KEY = "another"
+            served.access.ask_again_at = time.time()
+            assert 4401 == await socket.closed()
 
     async def test_a_disabled_user_is_refused(self, demo):
         """
@@ -222,3 +248,24 @@ async def test_odd_handshakes(demo, raw):
     headers = [(b"content-type", b"a/b; c*=none''d"), *await token_of(demo)]
     async with connected(headers, query_string=raw) as socket:
         assert "demo" == (await socket.receive())["user"]
+
+
+@pytest.mark.parametrize(
+    ("expected", "auth"),
+    [
+        (7, {"exp": 7}),
+        (7.5, SimpleNamespace(payload={"exp": 7.5})),
+        (math.inf, {"exp": "tomorrow"}),
+        (math.inf, {}),
+        (math.inf, None),
+        (math.inf, "a.b.c"),
+    ],
+    ids=str,
+)
+def test_the_expiry_of_a_jwt(rf, expected, auth):
+    """
+    It is in the claims, if the class has returned them.
+    """
+    request = Request(rf.get("/"))
+    request.auth = auth
+    assert expected == expiry_of(request)

@@ -1,5 +1,6 @@
 """Tests of one-time tokens: their endpoint, and the sockets that they open."""
 
+import math
 from base64 import b64encode
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -18,6 +19,7 @@ from rest_framework.test import APIClient
 
 from pillarbox.models import OneTimeToken
 from pillarbox.sockets.access.one_time_tokens import _encrypted, make_token, take
+from pillarbox.sockets.housekeeping.recurring import housekeeping
 from pillarbox.stream.retention import prune
 from tests.communicators import connected, drain, in_thread
 from tests.database import wait_for_a_waiting_lock
@@ -309,6 +311,17 @@ class TestSubprotocol:
             settings.SECRET_KEY = "another"
             await reauthorise()
             assert 4401 == await socket.closed()
+
+    @pytest.mark.parametrize("way", WAYS)
+    async def test_ends_with_the_claims_that_it_was_made_from(self, demo, way):
+        """
+        The classes are asked again when the claims expire. Others don't say when they do.
+        """
+        async with offering(await token_of(demo, way)) as socket:
+            await socket.receive()
+            (served,) = housekeeping().sockets
+            has_claims = way in (by_claims, by_address)
+            assert has_claims == (served.access.ask_again_at < math.inf)
 
     @pytest.mark.parametrize("end", [0, None, "tomorrow"])
     async def test_of_a_handshake_that_has_expired(self, demo, end):

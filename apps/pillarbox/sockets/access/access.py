@@ -1,6 +1,8 @@
 """Access of one socket: whose it is, and whether its user may see what it is about to send."""
 
 import asyncio
+import math
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
@@ -48,6 +50,8 @@ class Access:
         self.user: Any = None
         #: Set when the handshake is authenticated.
         self._credentials: Credentials
+        #: When the credentials are to be verified again in any case, in Unix time.
+        self.ask_again_at = math.inf
         #: The decision that the socket has yet to apply; `KEEP` if there is none.
         self.decision = KEEP
         self.times_affected = 0
@@ -58,6 +62,7 @@ class Access:
     def admit(self, user: Any, credentials: Credentials) -> None:
         """Called with the user when the handshake has been authenticated."""
         self.user, self._credentials = user, credentials
+        self.ask_again_at = credentials.expires_at
 
     # Ends of rights, and the access checks that they lead to
 
@@ -137,10 +142,15 @@ class Access:
         self.decision = SIGN_OUT
         self._turns.schedule(self.apply_decision)
 
-    def sign_out_if_expired(self) -> None:
-        """Have the socket closed, if the time has come that the project's middleware has set."""
+    def check_expiry(self) -> None:
+        """Have the socket closed at the time that a middleware has set, and checked at that of a JWT."""
         if is_expired(self._scope):
             self.sign_out()
+        elif time.time() >= self.ask_again_at:
+            # The class decides: it may accept an expired JWT for some seconds, because clocks differ.
+            self.ask_again_at = math.inf
+            self.require_check()
+            self._request_check(self)
 
     async def apply_decision(self) -> None:
         """

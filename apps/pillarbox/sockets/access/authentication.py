@@ -22,7 +22,7 @@ from .credentials import (
     ask,
 )
 from .handshake import HandshakeRefusedError, headers_of, request_of, trusts_cookies
-from .rest_authentication import accepted_request
+from .rest_authentication import accepted_request, expiry_of
 from .users import active_user, is_user, password_of
 
 #: A user, and the credentials by which it was authenticated; None if there are none.
@@ -121,4 +121,4 @@ def _by_request(scope: dict[str, Any]) -> Authenticated:
     if type(request.successful_authenticator) is TokenAuthentication:
         return request.user, TokenCredentials(request.auth.key)
     user = active_user(request.user.pk)
-    return None if user is None else (user, RequestCredentials(scope))
+    return None if user is None else (user, RequestCredentials(scope, expiry_of(request)))

@@ -1,5 +1,6 @@
 """Credentials that authenticated a socket's user. Each access check verifies them again."""
 
+import math
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -19,6 +20,7 @@ class SessionCredentials:
     """A session of Django."""
 
     session_key: str = field(repr=False)
+    expires_at: ClassVar[float] = math.inf
 
     def user(self) -> Any:
         """Return the session's user, if the session still exists."""
@@ -40,6 +42,7 @@ class TokenCredentials:
 
     key: str = field(repr=False)
     session_key: ClassVar[str] = ""
+    expires_at: ClassVar[float] = math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,7 @@ class UserCredentials:
     pk: Any
     password: str | None = field(repr=False)
     session_key: str = field(default="", repr=False)
+    expires_at: ClassVar[float] = math.inf
 
     def user(self) -> Any:
         """Return the user, if still active and with the same password, and if the session still exists."""
@@ -67,6 +71,8 @@ class RequestCredentials:
     """A handshake that DRF's authentication classes accept as a request."""
 
     scope: dict[str, Any] = field(repr=False)
+    #: When the classes are asked again in any case, in Unix time.
+    expires_at: float = math.inf
     session_key: ClassVar[str] = ""
 
     def user(self) -> Any:

@@ -30,6 +30,7 @@ from .credentials import (
     TokenCredentials,
     UserCredentials,
 )
+from .rest_authentication import expiry_of
 from .users import password_of
 
 KINDS: dict[str, Any] = {
@@ -88,7 +89,7 @@ def _credentials_of(request: Request) -> Credentials:
         return TokenCredentials(request.auth.key)
     if isinstance(authenticator, BasicAuthentication):
         return UserCredentials(user.pk, password_of(user))
-    return RequestCredentials(_scope_of(request))
+    return RequestCredentials(_scope_of(request), expiry_of(request))
 
 
 def _scope_of(request: Request) -> dict[str, Any]:

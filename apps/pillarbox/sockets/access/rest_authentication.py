@@ -1,5 +1,7 @@
 """DRF's authentication classes, asked with the handshake as a request."""
 
+import math
+from collections.abc import Mapping
 from typing import Any
 
 from django.core.exceptions import PermissionDenied as DjangoPermissionDenied
@@ -30,3 +32,14 @@ def accepted_request(scope: dict[str, Any]) -> Request | None:
     except REFUSALS:
         return None
     return request if is_user(user) else None
+
+
+def expiry_of(request: Request) -> float:
+    """
+    Return when the JWT of an authenticated request expires, in Unix time: by its claims in ``request.auth``.
+
+    They are a mapping, or in the attribute ``payload`` of Simple JWT. Infinity if there is none.
+    """
+    claims = getattr(request.auth, "payload", request.auth)
+    end = claims.get("exp") if isinstance(claims, Mapping) else None
+    return end if isinstance(end, int | float) else math.inf

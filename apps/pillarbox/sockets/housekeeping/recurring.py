@@ -130,7 +130,7 @@ def _check_client(socket: Socket, now: float, patience: float) -> None:
         socket.turns.schedule(connection.send_heartbeat)
     if connection.sending_since is not None and now - connection.sending_since >= patience:
         connection.cut()
-    socket.access.sign_out_if_expired()
+    socket.access.check_expiry()
 
 
 async def _repeat(seconds: Callable[[], float], step: Callable[[], Awaitable[None]]) -> None:
