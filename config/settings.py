@@ -8,12 +8,12 @@ makes it a deployment: ``DEBUG`` is then off unless it is turned on, and ``SECRE
 import sys
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from environs import Env, EnvError
 from marshmallow.validate import OneOf, Range
 
 from .embedded import postgres_url, redis_url
+from .redis_urls import broker_address, broker_options, is_redis_url, layer_host
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = Env()
@@ -30,10 +30,8 @@ try:
     PORT = env.int("PORT", 8000, validate=Range(1, 65535))
     DAPHNE_PORT = env.int("DAPHNE_PORT", 8001, validate=Range(1, 65535))
     DATABASE_URL = env.str("DATABASE_URL", "") or postgres_url(DATA_DIR)
-    REDIS_URL = env.str("REDIS_URL", "") or redis_url(DATA_DIR)
-    CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", "") or (
-        f"redis+socket://{urlsplit(REDIS_URL).path}" if REDIS_URL.startswith("unix:") else REDIS_URL
-    )
+    REDIS_URL = env.str("REDIS_URL", "", validate=is_redis_url) or redis_url(DATA_DIR)
+    CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", "") or broker_address(REDIS_URL)
     # The number of proxies that append to X-Forwarded-For. Addresses before theirs are the client's claims.
     PROXIES = env.int("PROXIES", 0 if DEBUG else 1, validate=Range(0))
     METRICS_TOKEN = env.str("METRICS_TOKEN", "")
@@ -173,7 +171,6 @@ PILLARBOX: dict[str, Any] = {
     "WAKE_UP": "pillarbox.relay.celery_wake_ups.wake_up",
     "REPLAY": "pillarbox.relay.celery_wake_ups.request_replay",
     "CELERY_APP": "workers.app.app",
-    "REDIS_URL": REDIS_URL,
     "JSON_ENCODER": "rest_framework.utils.encoders.JSONEncoder",
     "METRICS_TOKEN": METRICS_TOKEN,
     "METRICS_PORT": WORKER_METRICS_PORT,
@@ -184,7 +181,7 @@ PILLARBOX: dict[str, Any] = {
 CHANNEL_LAYERS = {
     "default": {
         "BACKEND": "pillarbox.layer.layers.NotificationChannelLayer",
-        "CONFIG": {"hosts": [REDIS_URL]},
+        "CONFIG": {"hosts": [layer_host(REDIS_URL)]},
     }
 }
 
@@ -207,6 +204,9 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     "socket_timeout": 2,
     "max_retries": 0,
     "interval_start": 0,
+    # A frozen Redis is noticed after two to eleven seconds, by default after 26 to 51.
+    "health_check_interval": 5,
+    **broker_options(REDIS_URL),
 }
 
 DEFAULT_EXCEPTION_REPORTER = "config.error_reports.Report"

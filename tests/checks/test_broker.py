@@ -15,6 +15,8 @@ from tests.redis_servers import needs_redis_server, redis_server
 
 strict = Celery("strict", set_as_current=False)
 strict.conf.task_create_missing_queues = False
+named = Celery("named", set_as_current=False)
+named.conf.broker_transport_options = {"master_name": "a"}
 
 
 def ids(found):
@@ -41,6 +43,20 @@ def test_broker(settings, expected, url):
     settings.CELERY_BROKER_URL = url
     assert expected == ids(checks.broker_can_be_reached())
     assert [] == checks.broker_certificate_is_verified()
+
+
+def test_a_broker_behind_sentinel_has_a_master(settings):
+    """
+    Without the name of its master it is reported, and so is a sentinel's address that Celery can't use.
+    """
+    settings.CELERY_BROKER_URL = "sentinel://one.example:26379;sentinel://two.example:26379"
+    assert ["pillarbox.E201"] == ids(checks.broker_can_be_reached())
+    settings.PILLARBOX = settings.PILLARBOX | {"CELERY_APP": "nowhere.app"}
+    assert ["pillarbox.E201"] == ids(checks.broker_can_be_reached())
+    settings.PILLARBOX = settings.PILLARBOX | {"CELERY_APP": f"{__name__}.named"}
+    assert [] == checks.broker_can_be_reached()
+    settings.CELERY_BROKER_URL = "sentinel://one.example:26379;sentinel://two.example:port"
+    assert ["pillarbox.E201"] == ids(checks.broker_can_be_reached())
 
 
 def test_while_debugging_a_broker_may_be_in_memory(settings):

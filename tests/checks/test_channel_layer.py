@@ -5,6 +5,8 @@ from django.core.checks import run_checks
 
 from pillarbox.checks import channel_layer as checks
 
+THEIRS, HOSTS = "channels_redis.core.RedisChannelLayer", ["redis://one.example"]
+
 
 def ids(found):
     return [message.id for message in found]
@@ -27,7 +29,7 @@ def test_the_project_is_sound():
         (["pillarbox.E108"], {"default": {"BACKEND": "nowhere.Layer"}}),
         (["pillarbox.E108"], {"default": {"BACKEND": checks.IN_MEMORY, "CONFIG": {"hosts": 1}}}),
         (["pillarbox.E104"], {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}),
-        (["pillarbox.W101"], {"default": {"BACKEND": "channels_redis.core.RedisChannelLayer"}}),
+        (["pillarbox.W101"], {"default": {"BACKEND": THEIRS, "CONFIG": {"hosts": HOSTS}}}),
     ],
 )
 @pytest.mark.django_db(
@@ -88,7 +90,9 @@ def test_in_debug_mode_a_layer_may_be_in_memory(settings):
         (["pillarbox.E110"], [1]),
         (["pillarbox.E110"], ["redis://one.example?option=1"]),
         (["pillarbox.E110"], [{"sentinels": [("one.example", 7000)]}]),
-        ([], [{"sentinels": [("one.example", 7000)], "master_name": "a"}]),
+        ([], [{"host": "one.example", "ssl": True}]),
+        ([], [{"sentinels": [("one.example", 7000)], "master_name": "a", "ssl": True}]),
+        (["pillarbox.E110"], [{"host": "one.example", "pasword": "word"}]),
         (["pillarbox.W106"], [{"address": "redis://one.example", "socket_timeout": None}]),
         (["pillarbox.W106"], ["redis://one.example?socket_timeout=0"]),
     ],

@@ -79,6 +79,29 @@ def test_broker_defaults_to_redis(expected, environment):
     assert expected == show("settings.CELERY_BROKER_URL", **PRODUCTION | environment)
 
 
+@pytest.mark.parametrize("account", ["", "user:w%3Ard@"])
+def test_sentinels(account):
+    """
+    One address is that of the channel layer, with its wake-ups, and that of Celery's broker.
+    """
+    url = f"sentinel://{account}one.example:26379,two.example:26380/site"
+    seen = show(
+        "*settings.CHANNEL_LAYERS['default']['CONFIG']['hosts'], settings.CELERY_BROKER_URL,"
+        "settings.CELERY_BROKER_TRANSPORT_OPTIONS['master_name']",
+        **PRODUCTION | {"REDIS_URL": url},
+    )
+    host = {
+        "sentinels": [("one.example", 26379), ("two.example", 26380)],
+        "master_name": "site",
+        **({"username": "user", "password": "w:rd"} if account else {}),
+    }
+    pair = (
+        f"sentinel://{account}one.example:26379/0",
+        f"sentinel://{account}two.example:26380/0",
+    )
+    assert f"{host} {';'.join(pair)} site" == seen
+
+
 @pytest.mark.parametrize(
     ("expected", "url"), [(60, ""), (0, "?pool=true")], ids=["kept connections", "pool"]
 )
@@ -106,6 +129,7 @@ def test_a_pool_is_large_enough_for_a_daphne():
         ('"PORT"', {"PORT": "eighty"}),
         ('"PORT"', {"PORT": "99999"}),
         ('"DEBUG"', {"DEBUG": "perhaps"}),
+        ("sentinel://USER:PASSWORD@HOST:PORT", {"REDIS_URL": "sentinel://one.example:26379"}),
         ('"DATABASE_URL"', {"DATABASE_URL": "oracel://x"}),
     ],
 )

@@ -1,9 +1,10 @@
 """Tests of the addresses that are taken from the settings."""
 
 import pytest
-import redis
 
-from pillarbox.layer.addresses import broker_url, redis_client, wake_up_host
+from pillarbox.layer.addresses import broker_url, wake_up_host
+
+BEHIND_SENTINEL = {"sentinels": [("one.example", 26379)], "master_name": "a"}
 
 
 @pytest.mark.parametrize(
@@ -16,7 +17,7 @@ from pillarbox.layer.addresses import broker_url, redis_client, wake_up_host
         ({"host": "one.example", "port": 7000}, [("one.example", 7000)]),
         ({"host": "one.example", "ssl": True}, [{"host": "one.example", "ssl": True}]),
         ({"address": "unix:///run/a.sock", "db": 2}, [{"address": "unix:///run/a.sock", "db": 2}]),
-        ({}, [{"sentinels": [("one.example", 26379)], "master_name": "a"}]),
+        (BEHIND_SENTINEL, [BEHIND_SENTINEL]),
         ({}, None),
     ],
 )
@@ -40,29 +41,6 @@ def test_a_layer_that_cannot_be_read_has_no_redis(settings, config):
     settings.PILLARBOX = {}
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": "nowhere", "CONFIG": config}}
     assert {} == wake_up_host()
-
-
-@pytest.mark.parametrize(
-    "host", [{"address": "redis://one.example:7000"}, {"host": "one.example", "port": 7000}]
-)
-def test_a_client_has_the_options_of_its_host(host):
-    """
-    The limits of its caller replace those of the host.
-    """
-    host |= {"password": "word", "db": 2, "socket_timeout": 60}
-    made = redis_client(host, socket_timeout=2).connection_pool.connection_kwargs
-    assert ("one.example", 7000, "word", 2, 2) == tuple(
-        made[name] for name in ("host", "port", "password", "db", "socket_timeout")
-    )
-    assert 60 == host["socket_timeout"]
-
-
-def test_a_client_with_tls():
-    """
-    As an option, or in the address.
-    """
-    for host in ({"host": "one.example", "ssl": True}, {"address": "rediss://one.example"}):
-        assert redis_client(host).connection_pool.connection_class is redis.SSLConnection
 
 
 def test_a_project_without_celery_has_no_broker(settings):

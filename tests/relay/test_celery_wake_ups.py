@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from celery import current_app
+from celery import Celery, current_app
 from django.conf import settings as django_settings
 
 from pillarbox.relay import celery_wake_ups, wake_ups
@@ -96,6 +96,20 @@ def test_the_app_is_the_named_one_or_the_current_one(settings):
     assert app is celery_wake_ups.celery_app()
     settings.PILLARBOX = settings.PILLARBOX | {"CELERY_APP": ""}
     assert current_app is celery_wake_ups.celery_app()
+
+
+def test_a_sentinel_that_is_away_costs_little_time():
+    """
+    The project's options for sentinels stay, but for the time that a save may wait.
+    """
+    with Celery("behind", broker="sentinel://127.0.0.1:1", set_as_current=False) as behind:
+        for given in (None, {"password": "word", "socket_timeout": 60}):
+            behind.conf.broker_transport_options = {"master_name": "a", "sentinel_kwargs": given}
+            celery_wake_ups._producers.cache_clear()
+            with celery_wake_ups._producer(behind) as producer:
+                options = producer.connection.transport_options["sentinel_kwargs"]
+            assert 0.2 == options["socket_timeout"]
+            assert (given or {}).get("password") == options.get("password")
 
 
 class TestOutage:

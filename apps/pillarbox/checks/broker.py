@@ -24,9 +24,11 @@ VERIFYING = ("required", "optional", "CERT_REQUIRED", "CERT_OPTIONAL")
 @needs_settings
 def broker_can_be_reached(**_: Any) -> list[CheckMessage]:
     """Check that Celery can use the broker's address, and that other processes can reach it."""
+    addresses = broker_url().split(";")
     try:
-        scheme = urlsplit(broker_url()).scheme
-        parse_url(broker_url())
+        scheme = urlsplit(addresses[0]).scheme
+        for address in addresses:
+            parse_url(address)
     except (ValueError, KeyError) as error:
         text = f"The address of the broker can't be used: {error}"
         hint = "It is CELERY_BROKER_URL, or of the app at CELERY_APP. Its ssl_cert_reqs may be required, "
@@ -38,12 +40,23 @@ def broker_can_be_reached(**_: Any) -> list[CheckMessage]:
         hint = "Redis on a socket is redis+socket:///…; other brokers need their package installed."
         text = f"CELERY_BROKER_URL begins with {scheme}://, which Celery can't use: {error}"
         return [Error(text, hint=hint, id="pillarbox.E201")]
+    if scheme == "sentinel" and not _master_name():
+        hint = 'Add "master_name" to CELERY_BROKER_TRANSPORT_OPTIONS, as sentinel.conf has it.'
+        text = "The broker is behind Sentinel, and Celery doesn't know the name of its master."
+        return [Error(text, hint=hint, id="pillarbox.E201")]
     if scheme in LOCAL and not settings.DEBUG:
         hint = "Use Redis, or RabbitMQ."
         text = f"The broker {scheme}:// works within one process or host only, so other processes can't "
         text += "wake the workers."
         return [Warning(text, hint=hint, id="pillarbox.W201")]
     return []
+
+
+def _master_name() -> Any:
+    try:
+        return (celery_app().conf.broker_transport_options or {}).get("master_name")
+    except ImportError:  # another check reports that there is no such app
+        return None
 
 
 @register()

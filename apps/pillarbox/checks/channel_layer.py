@@ -60,7 +60,8 @@ def layer_hosts_are_valid(**_: Any) -> list[CheckMessage]:
     try:
         pools = layer_pools() if isinstance(layer, ON_REDIS) else []
     except UNUSABLE as error:
-        hint = 'A list: "redis://…", "rediss://…" or "unix://…", or dictionaries of redis-py\'s options.'
+        hint = 'A list: "redis://…", "rediss://…" or "unix://…", or dictionaries of redis-py\'s options, or '
+        hint += 'of "sentinels" and "master_name".'
         text = f"The hosts of CHANNEL_LAYERS can't be used: {error}"
         return [Error(text, hint=hint, id="pillarbox.E110")]
     hint = "Remove socket_timeout from its options: the layer sets one."

@@ -5,7 +5,8 @@ from typing import Any
 from django.core.checks import CheckMessage, Error, Warning, register  # noqa: A004
 
 from ..conf import pillarbox_settings
-from ..layer.addresses import UNUSABLE, redis_client, wake_up_host
+from ..layer.addresses import UNUSABLE, wake_up_host
+from ..layer.redis_clients import redis_client
 from .channel_layer import layer_hosts_are_valid, layer_reaches_other_processes
 from .settings import needs_settings
 

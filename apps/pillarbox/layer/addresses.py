@@ -2,12 +2,12 @@
 
 from typing import Any
 
-import redis
-from channels_redis.utils import create_pool, decode_hosts
+from channels_redis.utils import decode_hosts
 from django.conf import settings
 from django.utils.module_loading import import_string
 
 from ..conf import pillarbox_settings
+from .redis_clients import async_redis_client
 
 #: The errors of options that can't be used.
 UNUSABLE = (ValueError, TypeError, LookupError, AttributeError)
@@ -36,7 +36,7 @@ def layer_hosts() -> list[dict[str, Any]]:
 
 def layer_pools() -> list[Any]:
     """Return a pool of connections for each host, unconnected. Raises one of `UNUSABLE`."""
-    pools = [create_pool(host) for host in layer_hosts()]
+    pools: list[Any] = [async_redis_client(host).connection_pool for host in layer_hosts()]
     for pool in pools:
         pool.make_connection()  # reads the other options
     return pools
@@ -46,7 +46,7 @@ def wake_up_host() -> dict[str, Any]:
     """
     Return the options of the Redis for wake-ups: ``REDIS_URL``, or else the first host of the channel layer.
 
-    They are empty if neither is known by an address, such as servers behind Sentinel.
+    They are empty if neither is known, by an address or behind Sentinel.
     """
     if url := pillarbox_settings().REDIS_URL:
         return {"address": url}
@@ -54,20 +54,7 @@ def wake_up_host() -> dict[str, Any]:
         first = next(iter(layer_hosts()), {})
     except UNUSABLE:
         return {}
-    return first if {"host", "address"} & first.keys() else {}
-
-
-def redis_client(host: dict[str, Any], **limits: Any) -> redis.Redis:
-    """
-    Return a client of a host with its options, as `layer_hosts` has them. ``limits`` replace options.
-
-    Raises one of `UNUSABLE` if they can't be used.
-    """
-    given = {name: value for name, value in host.items() if name != "address"} | limits
-    address = host.get("address")
-    client = redis.Redis.from_url(address, **given) if address else redis.Redis(**given)
-    client.connection_pool.make_connection()  # reads the other options
-    return client
+    return first if {"host", "address", "sentinels"} & first.keys() else {}
 
 
 def broker_url() -> str:

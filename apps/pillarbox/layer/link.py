@@ -5,8 +5,6 @@ import random
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from channels_redis.utils import create_pool
-from redis import asyncio as aioredis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -17,6 +15,7 @@ from ..formats import one_line
 from ..logs import get_logger
 from .cancellation import end, is_task_cancelled
 from .names import Names
+from .redis_clients import aclose, async_redis_client
 
 logger = get_logger(__name__)
 
@@ -59,9 +58,9 @@ class Link:
             "max_connections": 1000,
             "retry": Retry(NoBackoff(), 1),
         }
-        self._redis = aioredis.Redis(connection_pool=create_pool({**options, **host}))
+        self._redis = async_redis_client(options | host)
         listening = {**options, "retry": Retry(NoBackoff(), 0), "protocol": 2}
-        self._listener = aioredis.Redis(connection_pool=create_pool({**host, **listening}))
+        self._listener = async_redis_client(host, **listening)
         self._deliver = deliver
         self._names = Names(missed)
         self._away = False
@@ -122,7 +121,7 @@ class Link:
             self._task = None
         self._names.clear()
         for client in (self._redis, self._listener):
-            await client.aclose(close_connection_pool=True)
+            await aclose(client)
 
     async def _listen(self) -> None:
         while True:

@@ -10,9 +10,11 @@ from copy import copy
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+import redis
 from django.utils.module_loading import import_string
 
 from ..conf import pillarbox_settings
+from ..layer.redis_clients import impatience_with_sentinels
 from . import wake_ups
 from .wake_ups import request, unless_away
 
@@ -158,4 +160,7 @@ def _producers(celery: "Celery", _: int) -> Any:
     )
     # If the project names several brokers, each is tried.
     options = dict(connection.transport_options or {}, max_retries=len(connection.alt))
+    if connection.transport_cls == "sentinel":
+        given = options.get("sentinel_kwargs") or {}
+        options["sentinel_kwargs"] = given | impatience_with_sentinels(redis)
     return producers[connection.clone(transport_options=options)]

@@ -16,7 +16,8 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from ..layer.addresses import UNUSABLE, redis_client, wake_up_host
+from ..layer.addresses import UNUSABLE, wake_up_host
+from ..layer.redis_clients import redis_client
 from ..logs import get_logger
 from ..metrics.relay import ALREADY_REQUESTED, NOT_REQUESTED, REQUESTED
 from .breaker import Breaker

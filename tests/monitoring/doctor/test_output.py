@@ -81,7 +81,11 @@ class TestExamination:
 
     @pytest.mark.parametrize(
         ("needs", "broker"),
-        [(set(), "amqp://broker.example"), ({"redis"}, "redis://redis.example")],
+        [
+            (set(), "amqp://broker.example"),
+            ({"redis"}, "redis://redis.example"),
+            ({"redis"}, "sentinel://one.example:26379"),
+        ],
     )
     def test_another_broker_does_not_need_redis(self, needs, broker):
         """

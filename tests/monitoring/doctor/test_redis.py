@@ -56,7 +56,7 @@ class TestRedis:
 
     def test_each_host_is_checked(self, settings):
         """
-        The wake-ups' Redis and each host of the layer are checked, except those behind Sentinel.
+        The wake-ups' Redis and each host of the layer are checked; behind Sentinel, the master.
         """
         settings.PILLARBOX = settings.PILLARBOX | {"REDIS_URL": "redis://:word@one.example:7000/2"}
         hosts = ["rediss://two.example", {"host": "three.example"}, ("four.example", 7001)]
@@ -68,6 +68,7 @@ class TestRedis:
             "three.example:6379",
             "four.example:7001",
             "/run/five.sock",
+            "six, the master behind Sentinel",
         ] == list(redis_servers.servers())
 
     def test_none(self, settings):

@@ -14,6 +14,7 @@ from . import (
     layer,
     outbox,
     redis_servers,
+    sentinels,
     tables,
     triggers,
 )
@@ -44,8 +45,13 @@ def checklist(broker: str = "") -> list[Check]:
         Check("redis", redis_servers.are_reachable),
         Check("redis-memory", redis_servers.have_capacity, {"redis"}),
         Check("redis-clock", redis_servers.clocks_agree, {"redis"}),
+        Check("sentinels", sentinels.are_ready),
         Check("layer", layer.loops_back, {"redis"}),
-        Check("broker", layer.broker_answers, {"redis"} if broker.startswith("redis") else ()),
+        Check(
+            "broker",
+            layer.broker_answers,
+            {"redis"} if broker.startswith(("redis", "sentinel")) else (),
+        ),
         Check("workers", limited(diagnosed("workers", seen)), {"migrations"}),
         Check("beat", limited(diagnosed("beat", seen)), {"migrations"}),
         Check("daphne", limited(diagnosed("daphne", seen)), {"migrations"}),

@@ -10,7 +10,8 @@ from redis.retry import Retry
 
 from ...conf import pillarbox_settings
 from ...formats import IN_CLUSTER, megabytes, milliseconds, number, one_line
-from ...layer.addresses import UNUSABLE, layer_hosts, redis_client
+from ...layer.addresses import UNUSABLE, layer_hosts
+from ...layer.redis_clients import redis_client
 from ..thresholds import CROWDED
 from .clocks import skew
 from .findings import Finding, Needs, Outcome, findings_or
@@ -30,8 +31,7 @@ def servers() -> dict[str, redis.Redis]:
     """
     own = pillarbox_settings().REDIS_URL
     hosts = [*([{"address": own}] if own else []), *layer_hosts()]
-    # Servers behind Sentinel are only tested by the check of the layer.
-    return dict(_client(host) for host in hosts if "sentinels" not in host)
+    return dict(_client(host) for host in hosts)
 
 
 def are_reachable() -> Outcome | Needs:
@@ -93,6 +93,8 @@ def clocks_agree() -> Outcome:
 
 def _client(host: dict[str, Any]) -> tuple[str, redis.Redis]:
     client = redis_client(host, **QUICK)
+    if "sentinels" in host:
+        return f"{host['master_name']}, the master behind Sentinel", client
     if "address" not in host:
         return f"{host.get('host', 'localhost')}:{host.get('port', 6379)}", client
     url = urlsplit(host["address"])
