@@ -1,6 +1,7 @@
 """Further Redis servers, of Debian's package: with TLS, in a cluster, or behind Sentinel."""
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from typing import Any, Self
 
 import pytest
 import redis
+from django.conf import settings
 
 from tests.ports import answers, free_port
 from tests.waiting import PATIENCE, wait_until
@@ -47,6 +49,42 @@ def serving(words: list[str], folder: Path, at: int) -> Iterator[subprocess.Pope
     finally:
         process.terminate()
         process.wait(PATIENCE)
+
+
+def documented_user(name: str) -> list[str]:
+    """Return the words of the deployment page's command that creates a user, whose password is ``word``."""
+    page = settings.BASE_DIR / "apps/pillarbox/docs/howto/deploy.md"
+    (rights,) = re.findall(
+        f"^ACL SETUSER {name} on >PASSWORD (.*)$", page.read_text(), re.MULTILINE
+    )
+    return ["ACL", "SETUSER", name, "on", ">word", *rights.split()]
+
+
+class Certificates:
+    """A certificate authority in a folder, and the certificate of ``localhost`` that it has signed."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir()
+        #: The file of the authority's certificate.
+        self.ca = folder / "ca.crt"
+        key, certificate, own = (folder / name for name in ("ca.key", "redis.crt", "redis.key"))
+        self._make(self.ca, key, "/CN=Tests", [])
+        extension = ["-addext", "subjectAltName=DNS:localhost"]
+        signed = ["-CA", str(self.ca), "-CAkey", str(key), *extension]
+        self._make(certificate, own, "/CN=localhost", signed)
+        #: The options of a Redis that uses the certificate.
+        self.options = {"port": "0", "tls_auth_clients": "no"}
+        self.options |= {"tls_cert_file": str(certificate), "tls_key_file": str(own)}
+
+    def address(self, port: int) -> str:
+        """Return the address of a Redis at a port, with options by which Celery verifies it, too."""
+        return f"rediss://localhost:{port}/0?ssl_cert_reqs=required&ssl_ca_certs={self.ca}"
+
+    def _make(self, certificate: Path, key: Path, subject: str, options: list[str]) -> None:
+        made = ["openssl", "req", "-x509", "-nodes", "-days", "2", "-subj", subject, *options]
+        algorithm = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
+        files = ["-keyout", str(key), "-out", str(certificate)]
+        subprocess.run([*made, *algorithm, *files], check=True, capture_output=True)
 
 
 class BehindSentinel:

@@ -1,7 +1,6 @@
 """Tests of the system checks of the broker's address and certificate, and of our queue."""
 
 import ssl
-import subprocess
 
 import pytest
 import redis
@@ -11,7 +10,7 @@ from kombu import Connection
 from pillarbox.checks import broker as checks
 from pillarbox.conf import PillarboxSettings
 from tests.ports import free_port
-from tests.redis_servers import needs_redis_server, redis_server
+from tests.redis_servers import Certificates, needs_redis_server, redis_server
 
 strict = Celery("strict", set_as_current=False)
 strict.conf.task_create_missing_queues = False
@@ -125,16 +124,10 @@ def test_options_of_tls(settings, expected, options):
 
 @pytest.fixture
 def tls(tmp_path):
-    """Run a Redis with TLS and a certificate of its own; return its address, and the certificate's path."""
-    certificate, key, port = tmp_path / "redis.crt", tmp_path / "redis.key", free_port()
-    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-days", "2"]
-    algorithm = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
-    made = ["openssl", "req", "-x509", "-nodes", *algorithm, "-keyout", key, *subject]
-    subprocess.run([*made, "-out", certificate], check=True, capture_output=True)
-    options = {"port": "0", "tls_port": str(port), "tls_auth_clients": "no"}
-    files = {"tls_cert_file": str(certificate), "tls_key_file": str(key)}
-    with redis_server(tmp_path, port, **options, **files):
-        yield f"rediss://localhost:{port}/0", certificate
+    """Run a Redis with TLS; return its address, and the path of its CA's certificate."""
+    certificates, port = Certificates(tmp_path / "certificates"), free_port()
+    with redis_server(tmp_path, port, tls_port=str(port), **certificates.options):
+        yield f"rediss://localhost:{port}/0", certificates.ca
 
 
 @needs_redis_server

@@ -3,12 +3,13 @@
 import threading
 
 import pytest
+import redis
 from celery import Celery
 
 from pillarbox.relay import celery_wake_ups, wake_ups
 from pillarbox.relay.breaker import Breaker
 from tests.ports import free_port
-from tests.redis_servers import needs_redis_server, redis_server
+from tests.redis_servers import documented_user, needs_redis_server, redis_server
 from tests.waiting import PATIENCE, wait_until
 
 
@@ -109,6 +110,28 @@ def test_the_options_of_the_layers_host_count(settings, tmp_path, caplog, by_add
         assert wake_ups.is_requested()
         wake_ups.clear_request()
     assert [] == caplog.records
+
+
+@needs_redis_server
+def test_a_user_with_few_rights(settings, tmp_path, caplog):
+    """
+    The rights that the deployment page gives the site's user suffice.
+    """
+    port = free_port()
+    settings.CHANNEL_LAYERS = {
+        "default": {"CONFIG": {"hosts": [f"redis://site:word@127.0.0.1:{port}"]}}
+    }
+    wake_ups._redis.cache_clear()
+    with redis_server(tmp_path, port, port=str(port)), redis.Redis(port=port) as server:
+        server.execute_command(*documented_user("site"))
+        listener, stop = wake_ups.Listener(), threading.Event()
+        listener.wait(PATIENCE, stop)  # the answer to the subscription ends the first wait
+        wake_ups.wake_up("default")
+        assert wake_ups.is_requested()
+        listener.wait(PATIENCE, stop)
+        wake_ups.clear_request()
+        listener.close()
+        assert [] == [*server.acl_log(), *caplog.records]
 
 
 def test_a_listener_connects_again(settings):
