@@ -1,16 +1,19 @@
 """Tests with a Redis that is down, or has lost its data: notifications come from the database."""
 
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
+from uuid import uuid4
 
 import pytest
 import redis
 from django.conf import settings
 
 from config.embedded import Servers, redis_url
+from pillarbox.models import NotificationOutbox
 from tests.communicators import in_thread
 from tests.journeys.clients import all_is_there, following, writing
 from tests.journeys.deliveries import figure_becomes, is_live, pushed, receives
 from tests.rig.proxy import Proxy
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -81,3 +84,41 @@ async def test_redis_loses_its_data(site, project, streams, client, own_redis):
 def forget(url):
     with redis.Redis.from_url(url) as client:
         client.flushall()
+
+
+@pytest.mark.parametrize("policy", ["noeviction", "allkeys-lru"])
+async def test_redis_is_full(site, project, streams, client, own_redis, policy):
+    """
+    Another program fills Redis. Where nothing is evicted, Celery's messages are refused until there is place
+    again; where keys are evicted, only wake-ups and messages are lost.
+    """
+    await in_thread(site.start, "worker", "beat", "daphne")
+    one = client()
+    async with following(one):
+        async with writing(site, project, rate=40):
+            await receives(one, 20)
+            with redis.Redis.from_url(site.environment["REDIS_URL"]) as server:
+                await in_thread(fill, server, policy)
+                await rows_are_written(40)
+                server.config_set("maxmemory", 0)
+            await is_live(site)
+            await receives(one, 40)
+        rows = await all_is_there(streams, one)
+    print(f"{rows} notifications")
+    assert 1 == one.sockets
+
+
+def fill(server, policy):
+    """Write keys until Redis refuses one, or has evicted many."""
+    server.config_set("maxmemory-policy", policy)
+    server.config_set("maxmemory", server.info("memory")["used_memory"] + 2**20)
+    with suppress(redis.OutOfMemoryError):
+        while server.info("stats")["evicted_keys"] < 2000:
+            server.set(f"other:{uuid4()}", "x" * 1000)
+
+
+async def rows_are_written(number):
+    """Wait until the outbox has so many more rows."""
+    rows = NotificationOutbox.objects.all
+    before = await in_thread(lambda: rows().count())
+    await in_thread(wait_until, lambda: rows().count() >= before + number, "rows are written")

@@ -134,7 +134,8 @@ def _too_old(name: str, version: str) -> Finding:
 def _evicts(name: str, policy: str) -> Finding:
     return Finding(
         what=f"Redis at {name} has a maxmemory, and evicts any key for it: {policy}.",
-        why="It may evict Celery's record of its queue. Workers aren't woken then until they are restarted.",
+        why="It may evict messages to the workers, which then wait for the sweep, and Celery's record of the "
+        "project's own queues.",
         cure="CONFIG SET maxmemory-policy noeviction, or give the notifier a Redis of its own.",
     )
 
