@@ -12,6 +12,8 @@ from pillarbox.models import NotificationOutbox
 from tests.communicators import in_thread
 from tests.journeys.clients import all_is_there, following, writing
 from tests.journeys.deliveries import figure_becomes, is_live, pushed, receives
+from tests.ports import free_port
+from tests.redis_servers import is_copied, needs_redis_server, redis_server
 from tests.rig.proxy import Proxy
 from tests.waiting import wait_until
 
@@ -122,3 +124,48 @@ async def rows_are_written(number):
     rows = NotificationOutbox.objects.all
     before = await in_thread(lambda: rows().count())
     await in_thread(wait_until, lambda: rows().count() >= before + number, "rows are written")
+
+
+@needs_redis_server
+async def test_a_replica_takes_the_primarys_place(site, project, streams, client, tmp_path):
+    """
+    The address leads to another server, and the old primary, now its replica, keeps its connections open.
+    They are given up; only subscriptions may stay, since a replica passes messages on.
+    """
+    old, new = await in_thread(lambda: [free_port() for _ in range(2)])
+    async with AsyncExitStack() as stack:
+        for port in (old, new):
+            folder = tmp_path / str(port)
+            folder.mkdir()
+            stack.enter_context(redis_server(folder, port, port=str(port)))
+        before, after = (stack.enter_context(redis.Redis(port=port)) for port in (old, new))
+        after.replicaof("127.0.0.1", old)
+        await in_thread(wait_until, lambda: is_copied(new), "the replica has the data")
+        line = await stack.enter_async_context(Proxy(f"redis://127.0.0.1:{old}"))
+        site.environment["REDIS_URL"] = line.url
+        stack.push_async_callback(in_thread, stop, site)  # before its Redis
+        await in_thread(site.start, "worker", "beat", "daphne")
+        early, late = client(), client()
+        await stack.enter_async_context(following(early))
+        async with writing(site, project, rate=40):
+            await receives(early, 20)
+            line.move(f"redis://127.0.0.1:{new}")
+            after.replicaof("NO", "ONE")
+            before.replicaof("127.0.0.1", new)
+            after.config_resetstat()
+            await in_thread(wait_until, lambda: is_used(after), "messages reach the primary")
+            await stack.enter_async_context(following(late))
+            await is_live(site)
+            await receives(late, 40)
+        rows = await all_is_there(streams, early, late)
+    print(f"{rows} notifications")
+
+
+def stop(site):
+    for name in [*site.running]:
+        site.stop(name)
+
+
+def is_used(server):
+    """Whether a server has received messages for sockets and for Celery's workers."""
+    return {"cmdstat_eval", "cmdstat_lpush"} <= {*server.info("commandstats")}

@@ -200,7 +200,8 @@ async def managed(server):
         server.execute_command(
             "ACL", "SETUSER", "managed", "on", ">pw", "~*", "&*", "+@all", *rules
         )
-        layer = NotificationChannelLayer(hosts=[f"unix://managed:pw@{path}"], prefix="tests")
+        host = f"unix://managed:pw@{path}?protocol=2"
+        layer = NotificationChannelLayer(hosts=[host], prefix="tests")
         made.append(layer)
         return layer
 
@@ -211,9 +212,9 @@ async def managed(server):
 
 async def test_a_server_without_scripts(layer, server, managed):
     """
-    Where the server refuses scripts, messages arrive in order all the same.
+    Where the server refuses scripts and HELLO, messages arrive in order all the same.
     """
-    channel, sender = await layer.new_channel(OWN), managed("-eval")
+    channel, sender = await layer.new_channel(OWN), managed("-eval", "-hello")
     await layer.group_add("g", channel)
     await sender.group_send_many([("g", {"n": n}) for n in range(3)])
     assert [0, 1, 2] == [(await received_after_behind(layer, channel))["n"] for _ in range(3)]
@@ -232,6 +233,31 @@ async def test_a_server_without_free_memory(layer, server):
     finally:
         server.config_set("maxmemory", 0)
     assert [0, 1, 2] == [(await received_after_behind(layer, channel))["n"] for _ in range(3)]
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+async def test_a_replica_is_left(layer, server, protocol):
+    """
+    A Redis that has become a replica still passes messages on, but its connection isn't used again.
+    """
+    channel = await layer.new_channel(OWN)
+    await layer.group_add("g", channel)
+    host = {"address": django_settings.REDIS_URL, "client_name": "sender", "protocol": protocol}
+    sender = NotificationChannelLayer(hosts=[host], prefix="tests")
+
+    def connected():
+        return [each for each in server.client_list() if each["name"] == "sender"]
+
+    await sender.group_send_many([("g", {"n": 0})])
+    assert connected()
+    server.replicaof("127.0.0.1", 1)
+    try:
+        await sender.group_send_many([("g", {"n": 1})])
+        await until(lambda: not connected())
+    finally:
+        server.replicaof("NO", "ONE")
+    assert [0, 1] == [(await received_after_behind(layer, channel))["n"] for _ in range(2)]
+    await sender.flush()
 
 
 async def test_a_user_who_may_not_publish(managed):

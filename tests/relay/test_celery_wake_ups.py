@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+import redis
 from celery import Celery, current_app
 from django.conf import settings as django_settings
 
@@ -12,7 +13,7 @@ from pillarbox.relay import celery_wake_ups, wake_ups
 from pillarbox.relay.breaker import Breaker
 from tests.metrics import Metric
 from tests.rig.proxy import Proxy
-from tests.waiting import PATIENCE
+from tests.waiting import PATIENCE, wait_until
 from workers.app import app
 
 REDIS_URL = django_settings.REDIS_URL
@@ -96,6 +97,29 @@ def test_the_app_is_the_named_one_or_the_current_one(settings):
     assert app is celery_wake_ups.celery_app()
     settings.PILLARBOX = settings.PILLARBOX | {"CELERY_APP": ""}
     assert current_app is celery_wake_ups.celery_app()
+
+
+def test_a_replica_is_left(caplog):
+    """
+    If Redis has become a replica, no connection to it is used again, neither for wake-ups nor to the broker.
+    """
+    with redis.Redis.from_url(REDIS_URL) as server:
+        celery_wake_ups.wake_up("default")
+        celery_wake_ups.clear_request()
+        used = {each["id"] for each in server.client_list() if each["cmd"] in {"lpush", "del"}}
+        assert len(used) > 1
+        server.replicaof("127.0.0.1", 1)
+        try:
+            celery_wake_ups.wake_up("default")
+            with pytest.raises(redis.ReadOnlyError):
+                celery_wake_ups.send(app, celery_wake_ups.DRAIN)
+            wait_until(
+                lambda: used.isdisjoint(each["id"] for each in server.client_list()), "all are left"
+            )
+        finally:
+            server.replicaof("NO", "ONE")
+    assert "read only replica" in caplog.text
+    celery_wake_ups.send(app, celery_wake_ups.DRAIN)
 
 
 def test_a_sentinel_that_is_away_costs_little_time():

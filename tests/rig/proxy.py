@@ -66,6 +66,10 @@ class Proxy:
         """Forward again, beginning with the bytes that were held up."""
         self._flows.set()
 
+    def move(self, url: str) -> None:
+        """Serve new connections by another server. Those that exist stay with the old one."""
+        self._target = urlsplit(url)
+
     async def refuse(self) -> None:
         """Abort every connection, and each new one as soon as it is made."""
         self._accepts = False

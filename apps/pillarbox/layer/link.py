@@ -84,15 +84,19 @@ class Link:
 
     async def _publish_at_once(self, pairs: list[tuple[str, bytes]]) -> None:
         arguments = [argument for pair in pairs for argument in pair]
-        try:
-            await self._redis.eval(PUBLISH_MANY, 0, *arguments)
-        except (
-            ResponseError
-        ):  # some servers offer no scripts, and a server without free memory refuses them
+        async with self._redis.pipeline(transaction=False) as pipeline:
+            pipeline.execute_command("HELLO")
+            pipeline.eval(PUBLISH_MANY, 0, *arguments)
+            about, refusal = await pipeline.execute(raise_on_error=False)
+        if isinstance(refusal, ResponseError):
+            # Some servers offer no scripts, and a server without free memory refuses them.
             async with self._redis.pipeline(transaction=False) as pipeline:
                 for name, data in pairs:
                     pipeline.publish(name, data)
                 await pipeline.execute()
+        # A replica passes messages to its own subscribers only. Its address may lead to the primary now.
+        if _is_replica(about):
+            await self._redis.connection_pool.disconnect(inuse_connections=False)
 
     def start_listening(self, name: str) -> None:
         """Start listening to the name of a group or channel, without waiting for Redis."""
@@ -183,3 +187,9 @@ class Link:
             await sleep(ANSWER_SECONDS)
             if received == self._received:
                 raise RedisConnectionError("it does not answer")
+
+
+def _is_replica(about: Any) -> bool:
+    """Return whether an answer to HELLO is a replica's. It is a list in the protocol's second version."""
+    words = about.values() if isinstance(about, dict) else about
+    return not isinstance(about, ResponseError) and b"replica" in words

@@ -7,8 +7,8 @@ has a key of its own: a process that clears a request has received its message, 
 
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from typing import Any
 
@@ -55,7 +55,9 @@ def request(key: str, using: str, send: Callable[[], Any]) -> None:
 
     Raises the errors of Redis and of ``send``. After an error of ``send`` the wake-up isn't marked.
     """
-    if not _redis().set(key, using, nx=True, px=REQUEST_SECONDS * 1000):
+    with _left_if_demoted():
+        is_new = _redis().set(key, using, nx=True, px=REQUEST_SECONDS * 1000)
+    if not is_new:
         ALREADY_REQUESTED.inc()
         return
     try:
@@ -70,7 +72,8 @@ def clear_request(key: str = KEY) -> None:
     """Clear the requested wake-up. Called before the outbox is read, so later commits request another."""
     with suppress(*UNUSABLE):  # there is no Redis
         try:
-            _redis().delete(key)
+            with _left_if_demoted():
+                _redis().delete(key)
         except redis.RedisError:
             logger.debug("Redis is away: no wake-up is cleared", extra={"action": "no_wake_up"})
 
@@ -130,6 +133,16 @@ class Listener:
         if self._messages is not None:
             self._messages.close()
         self._messages = None
+
+
+@contextmanager
+def _left_if_demoted() -> Iterator[None]:
+    """Close the connections if Redis has become a replica: its address may lead to the new primary now."""
+    try:
+        yield
+    except redis.ReadOnlyError:
+        _redis().connection_pool.disconnect()
+        raise
 
 
 @lru_cache
