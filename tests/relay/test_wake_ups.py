@@ -1,6 +1,7 @@
 """Tests of wake-ups by Redis alone: they end a wait, and cost nothing where there is no Redis."""
 
 import threading
+from contextlib import suppress
 
 import pytest
 import redis
@@ -9,7 +10,7 @@ from celery import Celery
 from pillarbox.relay import celery_wake_ups, wake_ups
 from pillarbox.relay.breaker import Breaker
 from tests.ports import free_port
-from tests.redis_servers import documented_user, needs_redis_server, redis_server
+from tests.redis_servers import BehindSentinel, documented_user, needs_redis_server, redis_server
 from tests.waiting import PATIENCE, wait_until
 
 
@@ -132,6 +133,34 @@ def test_a_user_with_few_rights(settings, tmp_path, caplog):
         wake_ups.clear_request()
         listener.close()
         assert [] == [*server.acl_log(), *caplog.records]
+
+
+@needs_redis_server
+def test_a_listener_follows_the_master_behind_sentinel(settings, tmp_path):
+    """
+    After the master was killed, a listener hears the wake-ups of the promoted replica.
+    """
+    with BehindSentinel(tmp_path) as redises:
+        host = {"sentinels": redises.sentinels, "master_name": redises.NAME}
+        settings.CHANNEL_LAYERS = {"default": {"CONFIG": {"hosts": [host]}}}
+        wake_ups._redis.cache_clear()
+        listener, stop = wake_ups.Listener(), threading.Event()
+        listener.wait(PATIENCE, stop)  # the answer to the subscription ends the first wait
+        redises.master.kill()
+        wait_until(lambda: listens_to_new_master(listener, stop), "the listener has moved")
+        thread = threading.Thread(target=listener.wait, args=[PATIENCE, stop])
+        thread.start()
+        wake_ups.wake_up("default")
+        thread.join(PATIENCE)
+        assert not thread.is_alive()
+        listener.close()
+
+
+def listens_to_new_master(listener, stop):
+    """Let the listener connect; return whether the master that the sentinels name has it as a subscriber."""
+    listener.wait(0.1, stop)
+    with suppress(redis.ConnectionError):
+        return wake_ups._redis().pubsub_numsub(wake_ups.KEY)[0][1] > 0
 
 
 def test_a_listener_connects_again(settings):

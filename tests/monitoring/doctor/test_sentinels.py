@@ -1,6 +1,6 @@
 """Tests of the doctor's check of the sentinels."""
 
-from pillarbox.monitoring.doctor import sentinels
+from pillarbox.monitoring.doctor import layer, sentinels
 from tests.redis_servers import BehindSentinel, needs_redis_server
 from tests.waiting import wait_until
 
@@ -8,7 +8,8 @@ from .situations import found, one
 
 
 def name_hosts(settings, *hosts):
-    settings.CHANNEL_LAYERS = {"default": {"CONFIG": {"hosts": hosts}}}
+    ours = settings.CHANNEL_LAYERS["default"] | {"CONFIG": {"hosts": hosts}}
+    settings.CHANNEL_LAYERS = {"default": ours}
 
 
 def test_without_sentinels(settings):
@@ -29,6 +30,7 @@ def test_sentinels(settings, tmp_path):
         host = {"sentinels": redises.sentinels, "master_name": redises.NAME}
         name_hosts(settings, host)
         assert "3 sentinels" == sentinels.are_ready()
+        assert layer.loops_back().startswith("came back in ")
         name_hosts(settings, host | {"sentinels": [*redises.sentinels, ("127.0.0.1", 1)]})
         assert "The sentinel at 127.0.0.1:1 says nothing of site" in one(sentinels.are_ready()).what
         name_hosts(settings, host | {"master_name": "other"})
