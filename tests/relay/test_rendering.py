@@ -6,6 +6,7 @@ from typing import ClassVar
 import pytest
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import DEFAULT_DB_ALIAS, connection
+from django.db.models import Q
 from django.test.utils import CaptureQueriesContext
 
 from apps.tickets.live import TicketType
@@ -151,8 +152,9 @@ def test_a_full_batch_waits_for_the_next_shard(settings, ticket, execute):
     for shard in (3, 5):
         render_batch(shard, using=DEFAULT_DB_ALIAS)  # creates the shard's record
     write(ticket, execute, "a")
-    NotificationOutbox.objects.filter(stream=f"ticket:{ticket.pk}").update(shard=3)
-    NotificationOutbox.objects.exclude(shard=3).update(shard=5)
+    of_the_ticket = Q(stream=f"ticket:{ticket.pk}")
+    NotificationOutbox.objects.filter(of_the_ticket).update(shard=3)
+    NotificationOutbox.objects.exclude(of_the_ticket).update(shard=5)
     rendered = render_batches([3, 5], using=DEFAULT_DB_ALIAS, ends_process=False, then=str)
     assert [(3, "3")] == [(shard, settled.outcome) for shard, settled in rendered]
     assert [5] == list(shards_to_render(using=DEFAULT_DB_ALIAS))
