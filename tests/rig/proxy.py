@@ -32,6 +32,10 @@ class Proxy:
     async def __aexit__(self, *_: object) -> None:
         self._flows.set()
         self._accepts = False  # connections that are being accepted right now end, too
+        for listening in self._server.sockets:
+            asyncio.get_running_loop().remove_reader(listening)
+        # asyncio would leave a connection open that it has accepted, and not yet given to the server.
+        await asyncio.sleep(0)
         self._server.close()
         while self._served:
             self.cut()

@@ -1,10 +1,15 @@
 """Tests of the proxy: it breaks connections as ordered."""
 
 import asyncio
+import errno
+import gc
+import socket
+from contextlib import suppress
 
 import pytest
 
 from tests.rig.proxy import Proxy
+from tests.waiting import PATIENCE
 
 
 async def echo(reader, writer):
@@ -72,3 +77,21 @@ async def test_without_a_server():
         reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
         assert b"" == await reader.read()
         writer.close()
+
+
+@pytest.mark.parametrize("steps", range(6))
+async def test_it_ends_while_a_client_connects(steps):
+    """
+    Whenever it ends, the client's connection ends, and none is left open in this process.
+    """
+    with socket.socket() as client:
+        async with Proxy("redis://127.0.0.1:1") as proxy:
+            client.setblocking(False)
+            assert client.connect_ex(("127.0.0.1", proxy.port)) in {0, errno.EINPROGRESS}
+            for _ in range(steps):  # of the event loop
+                await asyncio.sleep(0)
+        client.setblocking(True)
+        client.settimeout(PATIENCE)
+        with suppress(ConnectionResetError):
+            assert b"" == await asyncio.to_thread(client.recv, 1)
+    gc.collect()  # a connection that was left open warns here
