@@ -5,7 +5,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -60,7 +60,8 @@ class RabbitMQ:
 
     def kill(self) -> None:
         """Kill the broker with its children, and wait until its port is free."""
-        os.killpg(self._process.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # it has ended by itself
+            os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait(PATIENCE)
         wait_until(lambda: not answers(self._port), "RabbitMQ's port is free")
 
@@ -74,8 +75,8 @@ def rabbitmq_server(folder: Path) -> Iterator[RabbitMQ]:
     broker = RabbitMQ(folder, names)
     try:
         wait_until(lambda: answers(names), "the name server answers")
-        broker.start()
         try:
+            broker.start()
             yield broker
         finally:
             broker.kill()

@@ -137,7 +137,7 @@ class BehindSentinel:
             f"port {port}\n"
             f"dir {folder}\n"
             f"sentinel monitor {self.NAME} 127.0.0.1 {self.ports[0]} 2\n"
-            f"sentinel down-after-milliseconds {self.NAME} 1000\n"
+            f"sentinel down-after-milliseconds {self.NAME} 3000\n"
             f"sentinel failover-timeout {self.NAME} 5000\n"
         )
         return serving([str(conf), "--sentinel"], folder, port)

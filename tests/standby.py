@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
@@ -18,7 +18,7 @@ SOCKET_LOCK = ".s.PGSQL.5432.lock"
 
 
 class Pair:
-    """A primary and, once it is made, its standby, in two folders."""
+    """A primary and, once it is made, its standby, in two folders. Both are stopped at the end."""
 
     def __init__(self, folder: Path) -> None:
         self.primary, self.standby = folder / "primary", folder / "standby"
@@ -29,6 +29,13 @@ class Pair:
         hosts = (_host(self.primary), str(self.standby / "postgres"))
         #: The address of whichever server takes writes.
         self.url = f"postgresql://postgres@/postgres?host={','.join(hosts)}&target_session_attrs=read-write"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for servers in self._servers:
+            servers.stop()
 
     def make_standby(self) -> None:
         """Copy the primary, and start the copy, which follows it."""
@@ -73,11 +80,6 @@ class Pair:
     def kill_primary(self) -> None:
         """Kill all processes of the primary."""
         kill_tree(self._postmaster(self.primary))
-
-    def stop(self) -> None:
-        """Stop both servers."""
-        for servers in self._servers:
-            servers.stop()
 
     def _postmaster(self, folder: Path) -> int:
         return int((folder / "postgres" / "postmaster.pid").read_text().split()[0])

@@ -10,6 +10,7 @@ from pillarbox.database import (
     is_statement_cancelled,
     limit_statements,
 )
+from tests.database import on_sqlite
 
 
 @pytest.mark.django_db(transaction=True)
@@ -54,4 +55,14 @@ def test_a_connection_to_a_read_only_server_is_closed(kept_connection):
     assert first.closed
     with connection.cursor():
         assert first is not connection.connection
+        assert not is_read_only(using=DEFAULT_DB_ALIAS)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_other_databases_are_left_alone():
+    """
+    Nothing is asked of a database that isn't PostgreSQL.
+    """
+    with on_sqlite():
+        connection.ensure_connection()
         assert not is_read_only(using=DEFAULT_DB_ALIAS)

@@ -60,6 +60,7 @@ def test_threads_drain_one_after_the_other(settings, monkeypatch):
     One thread drains, and one waits for it. Others return, and leave their wake-up to the waiting one.
     """
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": "tests.layers.BlockingLayer"}}
+    monkeypatch.setattr(tasks, "TASK_SECONDS", PATIENCE)
     publishes, may_go_on = Event(), Event()
     monkeypatch.setattr(BlockingLayer, "until", lambda: publishes.set() or may_go_on.is_set())
     with ThreadPoolExecutor(3) as threads:

@@ -19,12 +19,11 @@ class PillarboxConfig(AppConfig):
         from . import checks  # noqa: F401, PLC0415  # registers the system checks
         from .capture.logouts import register_ends_of_rights  # noqa: PLC0415
         from .capture.wake_ups import notice_writes  # noqa: PLC0415
-        from .database import close_if_read_only, is_postgresql  # noqa: PLC0415
+        from .database import close_if_read_only  # noqa: PLC0415
         from .types.registry import register_early  # noqa: PLC0415
 
         connection_created.connect(notice_writes, dispatch_uid=__name__)
-        if is_postgresql(using=DEFAULT_DB_ALIAS):
-            request_started.connect(close_if_read_only, dispatch_uid=__name__)
+        request_started.connect(close_if_read_only, dispatch_uid=__name__)
         pre_migrate.connect(_refuse_other_databases, sender=self)
         post_migrate.connect(_install_triggers, sender=self)
         register_ends_of_rights()

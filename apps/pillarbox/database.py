@@ -75,7 +75,7 @@ def close_if_read_only(*, using: str = DEFAULT_DB_ALIAS, **_: Any) -> None:
     """
     Close this thread's connection to ``using`` if its server has become read-only.
 
-    Such a server was the primary before a failover. The next connection leads to the present one. Also called
+    Such a server was the primary before a failover. The next connection leads to the new primary. Also called
     when a request starts, since Django keeps connections that answer.
     """
     if is_read_only(using=using):
@@ -87,7 +87,7 @@ def close_if_read_only(*, using: str = DEFAULT_DB_ALIAS, **_: Any) -> None:
 def is_read_only(*, using: str) -> bool:
     """Return whether the server of this thread's open connection takes no writes. It queries nothing."""
     opened = connections[using].connection
-    if opened is None or opened.closed:
+    if not is_postgresql(using=using) or opened is None or opened.closed:
         return False
     return any("on" == opened.info.parameter_status(name) for name in READ_ONLY)
 

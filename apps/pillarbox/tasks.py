@@ -78,7 +78,7 @@ class OutboxTask(Task):  # type: ignore[type-arg]
 
 @shared_task(base=OutboxTask, name="pillarbox.drain")
 def drain() -> None:
-    """Publish due rows, after the thread that publishes already. Return at once if one waits for it."""
+    """Publish due rows. If another thread does, wait for it; if one waits already, return at once."""
     # The waiting thread has read nothing yet, so it finds the rows of this wake-up, too.
     if not _next.acquire(blocking=False):
         return
@@ -166,7 +166,7 @@ def require_types(sender: Any, **_: Any) -> None:
 
 @worker_ready.connect
 def listen_when_ready(sender: Any, **_: Any) -> None:
-    """Called in a worker's main process, after it has forked its children. Threads are reported as one."""
+    """Called in a worker's main process, once it has its children. With threads, it reports itself."""
     if _reads_our_queue(sender.app):
         listen()
         if isinstance(sender.pool, thread.TaskPool):
@@ -178,7 +178,7 @@ def start_reporting(**_: Any) -> None:
     """Called in each of a worker's child processes when it starts, and in a worker without children."""
     if _reads_our_queue(current_app):
         _reporter().start()
-        atexit.register(_reporter().stop)  # a child process ends without it
+        atexit.register(_reporter().stop)  # children skip it: see `stop_reporting`
 
 
 @worker_process_shutdown.connect

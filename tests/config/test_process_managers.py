@@ -48,7 +48,7 @@ def verify(folder, units):
         (folder / name.replace("@", "@8001")).write_text(unit)
     command = ["systemd-analyze", "verify", "--man=no", *map(str, folder.iterdir())]
     # Units that another one names are looked for there, too.
-    environment = {**os.environ, "SYSTEMD_UNIT_PATH": f"{folder}:"}
+    environment = {**os.environ, "SYSTEMD_UNIT_PATH": f"{folder}:"}  # and systemd's own
     verified = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     return verified.stdout + verified.stderr
 

@@ -90,5 +90,4 @@ def test_codes_and_reports_are_as_the_page_says(server, site, demo):
         site.stop("daphne")
         stopped = end_of(socket)
     assert not reports.exists()
-    print(server, large, stopped)
     assert [str(large), str(stopped)] == SERVERS[server][:2]

@@ -8,14 +8,21 @@ from pillarbox.layer.redis_clients import async_redis_client, redis_client
 
 
 @pytest.mark.parametrize(
-    "host", [{"address": "redis://one.example:7000"}, {"host": "one.example", "port": 7000}]
+    "host",
+    [
+        {"address": "redis://one.example:7000"},
+        {"address": "redis://one.example:7000?socket_timeout=30"},
+        {"host": "one.example", "port": 7000, "max_connections": 1},
+    ],
 )
 def test_a_client_has_the_options_of_its_host(host):
     """
     The limits of its caller replace those of the host.
     """
     host |= {"password": "word", "db": 2, "socket_timeout": 60}
-    made = redis_client(host, socket_timeout=2).connection_pool.connection_kwargs
+    pool = redis_client(host, socket_timeout=2).connection_pool
+    made = pool.connection_kwargs
+    assert 2 == pool.make_connection().socket_timeout  # type: ignore[attr-defined]
     assert ("one.example", 7000, "word", 2, 2) == tuple(
         made[name] for name in ("host", "port", "password", "db", "socket_timeout")
     )

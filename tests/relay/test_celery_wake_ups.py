@@ -13,6 +13,7 @@ from pillarbox.relay import celery_wake_ups, wake_ups
 from pillarbox.relay.breaker import Breaker
 from tests.metrics import Metric
 from tests.rig.proxy import Proxy
+from tests.servers import are_embedded
 from tests.waiting import PATIENCE, wait_until
 from workers.app import app
 
@@ -99,6 +100,7 @@ def test_the_app_is_the_named_one_or_the_current_one(settings):
     assert current_app is celery_wake_ups.celery_app()
 
 
+@pytest.mark.skipif(not are_embedded(), reason="it turns Redis into a replica, which may be yours")
 def test_a_replica_is_left(caplog):
     """
     If Redis has become a replica, no connection to it is used again, neither for wake-ups nor to the broker.

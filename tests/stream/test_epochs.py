@@ -1,16 +1,24 @@
 """Tests of the part of an epoch that identifies the cluster."""
 
+import psycopg
 import pytest
 
+from config.embedded import postgres_url
+from pillarbox.database import READ_ONLY
 from pillarbox.stream.epochs import CLUSTER
 from tests.standby import Pair, query
 
 
 @pytest.fixture
 def pair(tmp_path):
-    pair = Pair(tmp_path)
-    yield pair
-    pair.stop()
+    with Pair(tmp_path) as pair:
+        yield pair
+
+
+def in_standby(folder):
+    """Return what a server says, unasked, about being a standby."""
+    with psycopg.connect(postgres_url(folder)) as connection:
+        return connection.info.parameter_status(READ_ONLY[0])
 
 
 def test_a_promoted_standby_has_another_mark_at_once(pair):
@@ -27,6 +35,7 @@ def test_a_promoted_standby_has_another_mark_at_once(pair):
     mark = f"SELECT {CLUSTER}"
     before = query(pair.primary, mark)
     assert before == query(pair.standby, mark)
+    assert ["off", "on"] == [in_standby(folder) for folder in (pair.primary, pair.standby)]
     pair.promote()
     assert before != query(pair.standby, mark)
     assert before == query(pair.primary, mark)

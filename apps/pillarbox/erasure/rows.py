@@ -23,7 +23,7 @@ ABOUT = f"""
 object_type || ':' || object_id = ANY(string_to_array(%(names)s, E'\\n'))
 AND lookup = '' AND shard < {RIGHTS_SHARD}
 """
-HAS_PAYLOAD = "payload::text <> ALL(string_to_array(%(bare)s, E'\\n'))"
+HAS_PAYLOAD = "(NOT payload::text = ANY(string_to_array(%(bare)s, E'\\n')))"
 HOLDING = f"""
 {ABOUT} AND ({HAS_PAYLOAD} OR image IS NOT NULL OR error_message <> '' OR error_traceback <> '')
 """

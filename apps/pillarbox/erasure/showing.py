@@ -17,7 +17,7 @@ def objects_showing(model: type[models.Model], pks: Collection[Any], using: str)
     """
     Yield the objects whose payloads show rows of a model, by `ObjectType.shows`; each once.
 
-    They include objects that show everything of such an object, and so on.
+    Included are objects that show everything of an object found, at any distance.
     """
     seen: set[Row] = {(topmost(model), pk) for pk in pks}
     waiting = [(topmost(model), {*pks}, False)]
@@ -42,7 +42,7 @@ def topmost(model: type[models.Model]) -> type[models.Model]:
 def _lookups(
     shown: type[models.Model], *, is_whole: bool
 ) -> Iterator[tuple[type[models.Model], str]]:
-    """Yield the live models, and lookups, by which payloads show rows of a model (or everything of them)."""
+    """Yield each live model whose payloads show a model, with the lookup that leads to it."""
     for announcer in all_announcers():
         for path in announcer.shown_paths:
             if topmost(path.model) is shown and (path.column == EVERYTHING or not is_whole):

@@ -17,7 +17,7 @@ from .showing import objects_showing, topmost
 class Subject:
     """The objects whose rows are erased: those that were asked for, and those that show them."""
 
-    #: Each with its types: ``ticket:17``. With multi-table inheritance also the types of the other tables.
+    #: Type and key of each object: ``ticket:17``; with multi-table inheritance, also by its other types.
     names: list[str]
     #: For each name, the payload that has only the public id, as JSON text. It holds nothing to erase.
     bare_payloads: list[str]
@@ -46,7 +46,9 @@ def subject_of(name: str, *pks: Any) -> Subject:
     return Subject(
         names=[f"{one.name}:{key}" for one, key in names],
         # As PostgreSQL writes it.
-        bare_payloads=[json.dumps({"id": one.public_id(key)}) for one, key in names],
+        bare_payloads=[
+            json.dumps({"id": one.public_id(key)}, ensure_ascii=False) for one, key in names
+        ],
         streams=[stream_for(name, key) for key in keys],
         showing=len(showing),
         using=using,

@@ -83,6 +83,14 @@ class Link:
             await self._publish_at_once(pairs[start : start + MESSAGES_AT_ONCE])
 
     async def _publish_at_once(self, pairs: list[tuple[str, bytes]]) -> None:
+        # A replica passes messages to its own subscribers only. Its address may lead to the primary now.
+        for _ in range(2):
+            if not _is_replica(await self._send(pairs)):
+                return
+            await self._redis.connection_pool.disconnect(inuse_connections=False)
+
+    async def _send(self, pairs: list[tuple[str, bytes]]) -> Any:
+        """Send messages in one write; return what Redis says about itself."""
         arguments = [argument for pair in pairs for argument in pair]
         async with self._redis.pipeline(transaction=False) as pipeline:
             pipeline.execute_command("HELLO")
@@ -94,9 +102,7 @@ class Link:
                 for name, data in pairs:
                     pipeline.publish(name, data)
                 await pipeline.execute()
-        # A replica passes messages to its own subscribers only. Its address may lead to the primary now.
-        if _is_replica(about):
-            await self._redis.connection_pool.disconnect(inuse_connections=False)
+        return about
 
     def start_listening(self, name: str) -> None:
         """Start listening to the name of a group or channel, without waiting for Redis."""

@@ -17,14 +17,14 @@ def redis_client(host: dict[str, Any], **limits: Any) -> redis.Redis:
 
     Raises an error of `addresses.UNUSABLE` if they can't be used.
     """
-    client: redis.Redis = _client(redis, host | limits)
-    client.connection_pool.make_connection()  # reads the other options
+    _client(redis, host, limits).connection_pool.make_connection()  # reads the other options
+    client: redis.Redis = _client(redis, host, limits)
     return client
 
 
 def async_redis_client(host: dict[str, Any], **limits: Any) -> aioredis.Redis:
     """Return a client as `redis_client` does, for an event loop."""
-    client: aioredis.Redis = _client(aioredis, host | limits)
+    client: aioredis.Redis = _client(aioredis, host, limits)
     return client
 
 
@@ -46,9 +46,12 @@ def impatience_with_sentinels(library: Any) -> dict[str, Any]:
     }
 
 
-def _client(library: Any, options: dict[str, Any]) -> Any:
+def _client(library: Any, host: dict[str, Any], limits: dict[str, Any]) -> Any:
+    options = host | limits
     if "address" in options:
-        return library.Redis.from_url(options.pop("address"), **options)
+        client = library.Redis.from_url(options.pop("address"), **options)
+        client.connection_pool.connection_kwargs.update(limits)  # also those of the address's query
+        return client
     if "sentinels" in options:
         given = options.pop("sentinel_kwargs", None) or {}
         sentinel = library.sentinel.Sentinel(

@@ -8,7 +8,7 @@ has a key of its own: a process that clears a request has received its message, 
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
@@ -70,12 +70,15 @@ def request(key: str, using: str, send: Callable[[], Any]) -> None:
 
 def clear_request(key: str = KEY) -> None:
     """Clear the requested wake-up. Called before the outbox is read, so later commits request another."""
-    with suppress(*UNUSABLE):  # there is no Redis
-        try:
-            with _left_if_demoted():
-                _redis().delete(key)
-        except redis.RedisError:
-            logger.debug("Redis is away: no wake-up is cleared", extra={"action": "no_wake_up"})
+    try:
+        client = _redis()
+    except UNUSABLE:  # there is no Redis
+        return
+    try:
+        with _left_if_demoted():
+            client.delete(key)
+    except redis.RedisError:
+        logger.debug("Redis is away: no wake-up is cleared", extra={"action": "no_wake_up"})
 
 
 def is_requested(key: str = KEY) -> bool:
@@ -123,7 +126,7 @@ class Listener:
                 self._messages = _redis().pubsub()  # type: ignore[no-untyped-call]
                 self._messages.subscribe(KEY)
             return self._messages.get_message(timeout=seconds) is not None
-        except (redis.RedisError, ValueError):
+        except (redis.RedisError, *UNUSABLE):
             self.close()
             stop.wait(seconds)
             return False

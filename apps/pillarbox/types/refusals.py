@@ -13,7 +13,7 @@ refusals: list[RegistrationError] = []
 
 @contextmanager
 def collected() -> Iterator[None]:
-    """Collect a RegistrationError of the block while Django starts. Later it is raised."""
+    """Collect a RegistrationError of the block while Django starts. After that, let it through."""
     try:
         yield
     except RegistrationError as error:

@@ -61,6 +61,10 @@ class TestLayer:
             ("E110", {"default": {"BACKEND": PLAIN, "CONFIG": {"hosts": ["one.example"]}}}),
             ("E110", {"default": {"BACKEND": OURS, "CONFIG": {"hosts": ["one.example"]}}}),
             ("E110", {"default": {"BACKEND": OURS, "CONFIG": {"hosts": [7]}}}),
+            (
+                "E110",
+                {"default": {"BACKEND": OURS, "CONFIG": {"hosts": [{"sentinels": [("a", 1)]}]}}},
+            ),
             ("E110", {"default": {"BACKEND": OURS, "CONFIG": {"hosts": [{"option": 1}]}}}),
         ],
     )
@@ -72,7 +76,7 @@ class TestLayer:
         Of a layer that can't be made from its settings there is one finding, by the check of the settings.
         """
         settings.CHANNEL_LAYERS = layers
-        named = ("settings", "redis", "redis-memory", "layer")
+        named = ("settings", "redis", "redis-memory", "sentinels", "layer")
         of_settings, *others = examine(check for check in checklist() if check.name in named)
         (finding,) = (f for f in of_settings.findings if f.what[:13] == f"pillarbox.{expected[:3]}")
         assert finding.what.startswith(f"pillarbox.{expected}: ")

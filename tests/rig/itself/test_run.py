@@ -202,5 +202,6 @@ def test_a_process_that_does_not_end_is_explained(tmp_path):
         processes._wait_for("stubborn", processes.running["stubborn"], patience=1)
     log, stacks = caught.value.__notes__
     assert "begun" in log
-    assert "<module>" in stacks
+    # Some systems let only root look into a process that isn't a child.
+    assert "<module>" in stacks or "Permission" in stacks
     assert None is not processes.running["stubborn"].poll()

@@ -22,10 +22,20 @@ def remembering_init(self, *args, **kwargs):
     remember(self)
 
 
-@pytest.fixture(params=["__init__", "post_init"])
+def guarded_init(self, *args, **kwargs):
+    try:
+        remembering_init(self, *args, **kwargs)
+    except Exception as error:
+        raise ValueError("Not made.") from error
+
+
+INITS = {"__init__": remembering_init, "a guarded __init__": guarded_init}
+
+
+@pytest.fixture(params=[*INITS, "post_init"])
 def eager(request):
-    """Yield a model that notes its columns in one of two ways."""
-    code = {"__init__": remembering_init} if request.param == "__init__" else {}
+    """Yield a model that notes its columns, in one of three ways."""
+    code = {"__init__": INITS[request.param]} if request.param in INITS else {}
     model = library_model(
         "Thing",
         title=models.TextField(),

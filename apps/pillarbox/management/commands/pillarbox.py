@@ -11,6 +11,7 @@ from django.db import DEFAULT_DB_ALIAS, ProgrammingError
 from django.db.backends.postgresql.psycopg_any import errors
 
 from ...checks.channel_layer import layer_hosts_are_valid, layer_reaches_other_processes
+from ...checks.redis_server import redis_can_be_reached
 from ...conf import pillarbox_settings
 from ...database import CONNECTION_ERRORS, NEEDS_POSTGRESQL, USE_POSTGRESQL, is_postgresql
 from ...exceptions import RegistrationError, SecondSchemaError, TriggersError
@@ -92,8 +93,9 @@ def _require_parts(subcommand: str) -> None:
     """Raise RegistrationError or ImproperlyConfigured if something is missing that a subcommand needs."""
     if subcommand not in INSPECTING:
         require_registrations()
-    checks = [layer_reaches_other_processes, layer_hosts_are_valid]
-    found = [message for check in checks for message in check()]
-    for message in found if subcommand in PUBLISHING else ():
+    if subcommand not in PUBLISHING:
+        return
+    checks = (layer_reaches_other_processes, layer_hosts_are_valid, redis_can_be_reached)
+    for message in (message for check in checks for message in check()):
         if message.level >= ERROR and not message.is_silenced():
             raise ImproperlyConfigured(f"{message.msg} {message.hint}")

@@ -43,7 +43,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """The outcome of a check that needs what another check, of this name, reports as unusable."""
+    """The outcome of a check that can't run, because the check of this name has a finding."""
 
     check: str
 

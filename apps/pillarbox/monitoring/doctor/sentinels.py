@@ -5,20 +5,30 @@ from typing import Any
 import redis
 
 from ...formats import one_line
-from ...layer.addresses import layer_hosts
+from ...layer.addresses import UNUSABLE, layer_hosts
 from ...layer.redis_clients import redis_client
-from .findings import Finding, Outcome, findings_or
+from .findings import Finding, Needs, Outcome, findings_or
+from .redis_servers import QUICK
 
 
-def are_ready() -> Outcome:
+def are_ready() -> Outcome | Needs:
     """Check that each sentinel answers and knows the master, and that a replica could replace it."""
-    hosts = [host for host in layer_hosts() if "sentinels" in host]
+    try:
+        hosts = [host for host in layer_hosts() if "sentinels" in host]
+        clients = [redis_client(host | {"sentinel_kwargs": _patient(host)}) for host in hosts]
+    except UNUSABLE:
+        return Needs("settings")
     findings: list[Finding] = []
-    for host in hosts:
-        findings += _of(redis_client(host), host["master_name"])
+    for host, client in zip(hosts, clients, strict=True):
+        findings += _of(client, host["master_name"])
     count = sum(len(host["sentinels"]) for host in hosts)
     seen = f"{count} sentinels" if count else "nothing to check: no Redis is behind Sentinel"
     return findings_or(findings, seen)
+
+
+def _patient(host: dict[str, Any]) -> dict[str, Any]:
+    """Return the options for a host's sentinels. The doctor has more time than a save."""
+    return {**QUICK, **(host.get("sentinel_kwargs") or {})}
 
 
 def _of(client: redis.Redis, name: str) -> list[Finding]:

@@ -78,6 +78,7 @@ def take(token: str) -> tuple[str, Credentials] | None:
     return user_pk, KINDS[kind](**values)
 
 
+@sensitive_variables()
 def _credentials_of(request: Request) -> Credentials:
     """Return the credentials by which a request was authenticated."""
     session: Any = getattr(request, "session", {})
@@ -92,6 +93,7 @@ def _credentials_of(request: Request) -> Credentials:
     return RequestCredentials(_scope_of(request), expiry_of(request))
 
 
+@sensitive_variables()
 def _scope_of(request: Request) -> dict[str, Any]:
     """Return the scope of a handshake that is authenticated as a request is."""
     headers = request.headers.items()
@@ -117,11 +119,13 @@ def _digest(token: str) -> str:
     return sha256(token.encode(errors="replace")).hexdigest()
 
 
+@sensitive_variables()
 def _signer(token: str) -> Signer:
     """Return a signer for the row of a token, so that a signature is worth nothing in another row."""
     return Signer(salt=f"{__name__}.{_digest(token)}")
 
 
+@sensitive_variables()
 def _encrypted(content: bytes, token: str) -> bytes:
     """Encrypt or decrypt a content with a key stream made of its token."""
     stream = shake_256(token.encode()).digest(len(content))

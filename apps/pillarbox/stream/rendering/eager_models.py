@@ -30,8 +30,11 @@ def unless_eager(
         try:
             with connections[using].execute_wrapper(single):
                 made = partial()
-        except _SecondStatementError:
-            pass
+        except (
+            Exception
+        ):  # the project's code may have caught the refusal, and raised its own error
+            if not single.has_refused:
+                raise
         if not single.has_refused:
             return made
         _eager.add(model)
