@@ -145,6 +145,7 @@ def test_of_a_serializer_that_cannot_be_made():
         (error,) = (one for one in run_checks(databases=[DEFAULT_DB_ALIAS]) if one not in before)
     assert "pillarbox.E106" == error.id
     assert "`titel` is not valid for model `Ticket`" in error.msg
+    assert error.hint.startswith("Correct the serializer.")
 
 
 class TestNested:

@@ -40,10 +40,12 @@ from tests.database import database_settings
 )
 def test_each_mistake_has_its_id(settings, expected, values):
     """
-    Each kind of invalid setting has an id of its own.
+    Each kind of invalid setting has an id of its own, and a hint.
     """
     settings.PILLARBOX = values
-    assert expected == [message.id for message in settings_are_valid()]
+    found = settings_are_valid()
+    assert expected == [message.id for message in found]
+    assert all(message.hint for message in found)
 
 
 def test_the_project_itself_is_sound():

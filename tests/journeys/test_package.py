@@ -65,7 +65,7 @@ from pillarbox.types.hashids import encode
 from invoices.models import Invoice
 
 def prepared():
-    user = get_user_model().objects.create_user("ann")
+    user = get_user_model().objects.create_user(sys.argv[1])
     return Token.objects.create(user=user).key, Invoice.objects.create(owner=user)
 
 async def main():
@@ -217,7 +217,8 @@ class TestNewProject:
 
     def test_a_save_becomes_a_frame(self, python, project, environment):
         """
-        It passes its checks, migrates and answers probes. A subscriber is sent what `asave` has saved.
+        It passes its checks, migrates and answers probes. A subscriber is sent what `asave` has saved, by our
+        Daphne and by `runserver`.
         """
         options = {"cwd": project, "env": environment}
         _run(python, "manage.py", "check", **options)
@@ -238,8 +239,10 @@ class TestNewProject:
                 wait_until(partial(answers, one), "Daphne serves")
                 with urlopen(f"http://127.0.0.1:{one}/healthz", timeout=PATIENCE) as answer:
                     assert {"alive": True} == json.load(answer)
-            said = _run(python, "-c", FOLLOW, f"ws://127.0.0.1:{port}/ws/notifications/", **options)
-        assert "'paid': True" in said.splitlines()[-1]
+            for one in (port, web_port):
+                address = f"ws://127.0.0.1:{one}/ws/notifications/"
+                said = _run(python, "-c", FOLLOW, address, **options)
+                assert "'paid': True" in said.splitlines()[-1]
 
     def test_its_tests_use_the_kit(self, python, project, environment):
         """

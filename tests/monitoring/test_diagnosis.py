@@ -41,7 +41,8 @@ ENDED = "If it was running, its log says how it ended."
 RUN = "Start `manage.py pillarbox run`"
 NO_WORKER = f"No worker runs. {WAITS} {RUN}, or a Celery worker. {ENDED}"
 NO_DAPHNE = (
-    "No Daphne runs. No client can connect. Start `python -m pillarbox.server pillarbox.asgi:application`,"
+    "No Daphne runs. No client can connect, unless `runserver` or another server serves sockets."
+    " Start `python -m pillarbox.server pillarbox.asgi:application`,"
     f" or with your own application. {ENDED}"
 )
 RESTART_WORKERS = (

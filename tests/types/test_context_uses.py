@@ -198,6 +198,6 @@ def test_is_an_error_of_the_check():
         for kind in (Kind, OwnWay, MoreOfIt):
             unregister(kind.name)
     assert "pillarbox.E106" == found.id
-    assert "'personal' depends on the user: Personal.mine" in found.msg
+    assert "'personal' must not depend on the user: Personal.mine" in found.msg
     assert "for each kind of subscriber" in found.hint
-    assert "'more' depends on the user" in more.msg
+    assert "'more' must not depend on the user" in more.msg

@@ -20,10 +20,11 @@ COLUMN = "COLUMN"
 @register()
 def payloads_depend_on_no_user(**_: Any) -> list[CheckMessage]:
     """Check that no serializer depends on the user: one payload is rendered for all subscribers."""
-    hint = "Register an object type, with its own serializer, for each kind of subscriber."
+    hint = "Correct the serializer. If subscribers are to see different payloads, register an object type,"
+    hint += " with its own serializer, for each kind of subscriber."
     return [
         Error(
-            f"The payload of {kind.name!r} depends on the user: {found}.",
+            f"The payload of {kind.name!r} must not depend on the user: {found}.",
             hint=hint,
             id="pillarbox.E106",
         )

@@ -63,16 +63,19 @@ def settings_are_valid(**_: Any) -> list[CheckMessage]:
 
 def _paths(conf: PillarboxSettings) -> Iterator[CheckMessage]:
     for key, (is_right, expected) in PATHS.items():
+        hint = f"Write the dotted path of {expected}, or leave {key} out of PILLARBOX."
         try:
             path = getattr(conf, key)
             if path and not is_right(import_string(path)):
                 text = f'PILLARBOX["{key}"] is {path}, which is not {expected}.'
-                yield Error(text, id="pillarbox.E002")
+                yield Error(text, hint=hint, id="pillarbox.E002")
         except ImportError as error:
-            yield Error(f'PILLARBOX["{key}"] can\'t be imported: {error}.', id="pillarbox.E002")
+            text = f'PILLARBOX["{key}"] can\'t be imported: {error}.'
+            yield Error(text, hint=hint, id="pillarbox.E002")
 
 
 def _numbers(conf: PillarboxSettings) -> Iterator[CheckMessage]:
+    default = PillarboxSettings()
     for field in fields(conf):
         value = getattr(conf, field.name)
         is_limit = isinstance(value, int | float) and not isinstance(value, bool)
@@ -82,13 +85,16 @@ def _numbers(conf: PillarboxSettings) -> Iterator[CheckMessage]:
         if not (value > 0 or (value == 0 and may_be_zero)) or value == math.inf:
             expected = "0 or more" if may_be_zero else "more than 0"
             text = f'PILLARBOX["{field.name}"] is {value}: expected a finite number, {expected}.'
-            yield Error(text, id="pillarbox.E003")
+            hint = f"Leave it out of PILLARBOX for the default, {getattr(default, field.name)}."
+            yield Error(text, hint=hint, id="pillarbox.E003")
     if conf.METRICS_PORT > LARGEST_PORT:
         text = f'PILLARBOX["METRICS_PORT"] is {conf.METRICS_PORT}: expected at most {LARGEST_PORT}.'
-        yield Error(text, id="pillarbox.E003")
+        hint = "Leave it out of PILLARBOX for the default, 0: no port."
+        yield Error(text, hint=hint, id="pillarbox.E003")
     for least, most in WINDOWS:
         if getattr(conf, least) > getattr(conf, most):
-            yield Error(f'PILLARBOX["{least}"] is above {most}.', id="pillarbox.E009")
+            hint = f"The defaults are {getattr(default, least)} and {getattr(default, most)}."
+            yield Error(f'PILLARBOX["{least}"] is above {most}.', hint=hint, id="pillarbox.E009")
 
 
 def _times(conf: PillarboxSettings) -> Iterator[CheckMessage]:

@@ -23,7 +23,7 @@ CHECKS = {"worker": "workers", "beat": "beat", "daphne": "daphne"}
 CONSEQUENCES = {
     "worker": "Committed rows wait in the outbox.",
     "beat": "Rows whose wake-up was lost wait, and so do retries. Nothing is pruned.",
-    "daphne": "No client can connect.",
+    "daphne": "No client can connect, unless `runserver` or another server serves sockets.",
 }
 STARTED_BY = {
     "worker": "`manage.py pillarbox run`, or a Celery worker",
