@@ -3,13 +3,16 @@
 import os
 import shutil
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
+import psutil
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from config.embedded import Servers, postgres_url
+from tests.rig.keeper import keeper
 from tests.rig.servers import kill_tree
 from tests.waiting import wait_until
 
@@ -20,7 +23,8 @@ SOCKET_LOCK = ".s.PGSQL.5432.lock"
 class Pair:
     """A primary and, once it is made, its standby, in two folders. Both are stopped at the end."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self) -> None:
+        folder = keeper().make_folder()  # whose path is short enough for sockets
         self.primary, self.standby = folder / "primary", folder / "standby"
         self.primary.mkdir()
         self.standby.mkdir()
@@ -35,7 +39,8 @@ class Pair:
 
     def __exit__(self, *_: object) -> None:
         for servers in self._servers:
-            servers.stop()
+            with suppress(psutil.NoSuchProcess):  # it has just died
+                servers.stop()
 
     def make_standby(self) -> None:
         """Copy the primary, and start the copy, which follows it."""

@@ -39,9 +39,9 @@ class Survivor(Follower):
 
 
 @pytest.fixture
-def servers(tmp_path):
+def servers():
     """Start a primary. It is stopped after the site's processes, which use it."""
-    with Pair(tmp_path) as pair:
+    with Pair() as pair:
         yield pair
 
 

@@ -10,8 +10,8 @@ from tests.standby import Pair, query
 
 
 @pytest.fixture
-def pair(tmp_path):
-    with Pair(tmp_path) as pair:
+def pair():
+    with Pair() as pair:
         yield pair
 
 

@@ -194,7 +194,7 @@ def test_a_process_that_does_not_end_is_explained(tmp_path):
     Its log and what its threads were doing are with the error, and it is killed.
     """
     processes = Processes(tmp_path)
-    code = "import signal\nsignal.signal(15, print)\nprint('begun')\nwhile True: signal.pause()"
+    code = "import signal\nsignal.signal(15, print)\nprint('begun', flush=True)\nwhile True: signal.pause()"
     processes.commands["stubborn"] = f"exec python -c {shlex.quote(code)}"
     with pytest.raises(subprocess.TimeoutExpired) as caught, processes:
         processes.launch("stubborn")
