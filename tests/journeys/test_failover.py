@@ -12,7 +12,6 @@ from pillarbox.types.hashids import encode
 from tests.communicators import in_thread
 from tests.followers import Follower, name_of
 from tests.journeys.clients import all_is_there, following
-from tests.journeys.deliveries import receives
 from tests.standby import Pair
 from tests.waiting import PATIENCE, until, wait_until
 
@@ -86,7 +85,7 @@ async def test_the_standby_takes_over(pair, site, demo, project, ticket, streams
     one.follower = Survivor(*streams.values())
     async with following(one):
         assert await in_thread(save_by_api, site, demo, ticket, "On both")
-        await receives(one, 1)
+        await until(lambda: "On both" in _titles(one))
         await in_thread(pair.wait_until_it_follows)
         await in_thread(pair.cut)
         for number in range(3):
