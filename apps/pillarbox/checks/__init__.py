@@ -3,6 +3,7 @@
 from contextlib import suppress
 
 from . import (  # noqa: F401  # they register themselves
+    asgi,
     channel_layer,
     database,
     object_types,
