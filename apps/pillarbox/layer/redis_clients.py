@@ -50,7 +50,10 @@ def _client(library: Any, host: dict[str, Any], limits: dict[str, Any]) -> Any:
     options = host | limits
     if "address" in options:
         client = library.Redis.from_url(options.pop("address"), **options)
-        client.connection_pool.connection_kwargs.update(limits)  # also those of the address's query
+        connection = client.connection_pool.connection_kwargs
+        connection |= {
+            name: limits[name] for name in limits.keys() & connection
+        }  # the query's, too
         return client
     if "sentinels" in options:
         given = options.pop("sentinel_kwargs", None) or {}
