@@ -108,8 +108,11 @@ def test_a_replica_is_left(caplog):
     with redis.Redis.from_url(REDIS_URL) as server:
         celery_wake_ups.wake_up("default")
         celery_wake_ups.clear_request()
-        used = {each["id"] for each in server.client_list() if each["cmd"] in {"lpush", "del"}}
-        assert len(used) > 1
+        with celery_wake_ups._producer(app) as producer:
+            broker = producer.connection.default_channel.client
+            used = {str(client.client_id()) for client in (wake_ups._redis(), broker)}
+        assert 2 == len(used)
+        assert used < {each["id"] for each in server.client_list()}
         server.replicaof("127.0.0.1", 1)
         try:
             celery_wake_ups.wake_up("default")
