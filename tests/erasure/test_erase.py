@@ -317,7 +317,7 @@ class TestAudit:
         erase("ticket", 1, by=admin, reason="request 4711")
         assert [
             ("ticket:1", "ticket:1", "Erasure begun: request 4711", admin.pk),
-            ("ticket:1", "ticket:1", "Erasure ended: 1 rows erased, 0 left.", admin.pk),
+            ("ticket:1", "ticket:1", "Erasure ended: 1 rows erased in all, 0 left.", admin.pk),
         ] == [
             (entry.object_id, entry.object_repr, entry.get_change_message(), entry.user_id)
             for entry in LogEntry.objects.order_by("id")

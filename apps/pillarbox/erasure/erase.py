@@ -57,7 +57,7 @@ class Erasure:
                 time.sleep(PAUSE_SECONDS)
             else:
                 break
-        self._log("Erasure ended", f"{self.erased} rows erased, {self.left} left.", by)
+        self._log("Erasure ended", f"{self.erased} rows erased in all, {self.left} left.", by)
 
     def _blank_held(self, last: int) -> Iterator[int]:
         """Blank the rows that hold something, in one pass over the outbox."""
